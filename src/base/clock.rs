@@ -1,0 +1,95 @@
+//! Time comes in. `Now` is read once per wake-up, here and nowhere else, and handed down.
+//!
+//! Dates go out as RFC 3339 in UTC with milliseconds (A2A 1.0 §5.6.1).
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Both times of one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Time that only runs forward, for deadlines; its zero is arbitrary.
+    pub mono: Duration,
+    /// Milliseconds since 1970-01-01T00:00:00Z, zero for a clock set before that.
+    pub unix_ms: u64,
+}
+
+impl Now {
+    /// Reads both clocks of the machine.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    pub fn read() -> Self {
+        let mono = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default();
+        let unix = Duration::try_from(clock_gettime(ClockId::Realtime)).unwrap_or_default();
+        Self { mono, unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+    }
+}
+
+/// Appends `unix_ms` as `2026-11-20T09:16:50.123Z`.
+pub fn rfc3339_into(out: &mut String, unix_ms: u64) {
+    let (days, ms_of_day) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
+    let (year, month, day) = civil_from_days(days);
+    digits(out, year, 4);
+    out.push('-');
+    digits(out, month, 2);
+    out.push('-');
+    digits(out, day, 2);
+    out.push('T');
+    digits(out, ms_of_day / 3_600_000, 2);
+    out.push(':');
+    digits(out, ms_of_day / 60_000 % 60, 2);
+    out.push(':');
+    digits(out, ms_of_day / 1000 % 60, 2);
+    out.push('.');
+    digits(out, ms_of_day % 1000, 3);
+    out.push('Z');
+}
+
+fn digits(out: &mut String, value: u64, width: u32) {
+    for place in (0..width).rev() {
+        let digit = value / 10_u64.pow(place) % 10;
+        out.push(char::from(b'0' + u8::try_from(digit).unwrap_or(0)));
+    }
+}
+
+/// Year, month and day of a count of days since 1970-01-01 in the Gregorian calendar.
+///
+/// Years are counted from March in 400-year cycles, so that the leap day is the last of its year.
+const fn civil_from_days(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = era * 400 + year_of_era + if month <= 2 { 1 } else { 0 };
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(unix_ms: u64) -> String {
+        let mut out = String::new();
+        rfc3339_into(&mut out, unix_ms);
+        out
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(text(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(text(951_782_400_000), "2000-02-29T00:00:00.000Z");
+        assert_eq!(text(1_795_166_210_123), "2026-11-20T09:16:50.123Z");
+        assert_eq!(text(4_107_542_399_999), "2100-02-28T23:59:59.999Z");
+        assert_eq!(text(4_107_542_400_000), "2100-03-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn time_does_not_run_backwards() {
+        let first = Now::read();
+        assert!(Now::read().mono >= first.mono);
+    }
+}

@@ -1,0 +1,216 @@
+//! Writes JSON text, and nothing else: one growing buffer, no tree, no second pass.
+//!
+//! Replies are written once into the buffer that goes to the socket (`design.md` rule: one encode per delivered
+//! event). Reading JSON is `serde_json`'s work. Escaping follows RFC 8259 §7.
+
+use std::fmt::Write as _;
+
+/// Appends JSON to a buffer and puts the commas where they belong.
+///
+/// The caller opens and closes in pairs; nothing here checks that the text is complete.
+#[derive(Debug, Default)]
+pub struct Json {
+    text: String,
+    /// Whether the next value or key needs a comma before it.
+    comma: bool,
+}
+
+impl Json {
+    /// An empty text with room for `bytes` before it has to grow.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { text: String::with_capacity(bytes), comma: false }
+    }
+
+    /// The text so far.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The finished text.
+    pub fn into_string(self) -> String {
+        self.text
+    }
+
+    fn separate(&mut self) {
+        if self.comma {
+            self.text.push(',');
+        }
+        self.comma = true;
+    }
+
+    /// `{`
+    pub fn open_object(&mut self) {
+        self.separate();
+        self.text.push('{');
+        self.comma = false;
+    }
+
+    /// `}`
+    pub fn close_object(&mut self) {
+        self.text.push('}');
+        self.comma = true;
+    }
+
+    /// `[`
+    pub fn open_array(&mut self) {
+        self.separate();
+        self.text.push('[');
+        self.comma = false;
+    }
+
+    /// `]`
+    pub fn close_array(&mut self) {
+        self.text.push(']');
+        self.comma = true;
+    }
+
+    /// A member's name; the next call writes its value. `name` is one of ours and needs no escaping.
+    pub fn key(&mut self, name: &str) {
+        if self.comma {
+            self.text.push(',');
+        }
+        self.text.push('"');
+        self.text.push_str(name);
+        self.text.push_str("\":");
+        self.comma = false;
+    }
+
+    /// A member's name that came from outside, escaped.
+    pub fn key_escaped(&mut self, name: &str) {
+        self.string(name);
+        self.text.push(':');
+        self.comma = false;
+    }
+
+    /// A string value, escaped.
+    pub fn string(&mut self, value: &str) {
+        self.separate();
+        self.text.push('"');
+        escape_into(&mut self.text, value);
+        self.text.push('"');
+    }
+
+    /// A value that is JSON already: checked text of a client, or a constant of ours.
+    pub fn raw(&mut self, json: &str) {
+        self.separate();
+        self.text.push_str(json);
+    }
+
+    /// An unsigned number.
+    pub fn number(&mut self, value: u64) {
+        self.separate();
+        let _ = write!(self.text, "{value}");
+    }
+
+    /// A signed number.
+    pub fn signed(&mut self, value: i64) {
+        self.separate();
+        let _ = write!(self.text, "{value}");
+    }
+
+    /// A fractional number; JSON has no NaN or infinity, so those become `null`.
+    pub fn float(&mut self, value: f64) {
+        if value.is_finite() {
+            self.separate();
+            let _ = write!(self.text, "{value}");
+        } else {
+            self.raw("null");
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn bool(&mut self, value: bool) {
+        self.raw(if value { "true" } else { "false" });
+    }
+
+    /// A name and a string value.
+    pub fn member(&mut self, name: &str, value: &str) {
+        self.key(name);
+        self.string(value);
+    }
+
+    /// A string value that `write` produces in place, escaped as it is written.
+    pub fn string_from(&mut self, value: &dyn std::fmt::Display) {
+        self.separate();
+        self.text.push('"');
+        let _ = write!(Escaped(&mut self.text), "{value}");
+        self.text.push('"');
+    }
+}
+
+struct Escaped<'a>(&'a mut String);
+
+impl std::fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, part: &str) -> std::fmt::Result {
+        escape_into(self.0, part);
+        Ok(())
+    }
+}
+
+/// Appends `value` with quotes, backslashes and control characters escaped.
+pub fn escape_into(out: &mut String, value: &str) {
+    let mut clean = 0;
+    for (at, byte) in value.bytes().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        // Every escaped byte is ASCII, so these cuts are character boundaries.
+        out.push_str(&value[clean..at]);
+        clean = at + 1;
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            _ => {
+                let _ = write!(out, "\\u{byte:04x}");
+            }
+        }
+    }
+    out.push_str(&value[clean..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_stand_between_values_only() {
+        let mut json = Json::default();
+        json.open_object();
+        json.member("a", "x");
+        json.key("b");
+        json.open_array();
+        json.number(1);
+        json.open_object();
+        json.close_object();
+        json.signed(-2);
+        json.close_array();
+        json.key("c");
+        json.bool(true);
+        json.close_object();
+        assert_eq!(json.as_str(), r#"{"a":"x","b":[1,{},-2],"c":true}"#);
+    }
+
+    #[test]
+    fn escaped_text_reads_back_as_it_was() {
+        let text = "quote \" slash \\ tab \t nul \u{0} é 😀 \r\n \u{1f} \u{7f}";
+        let mut json = Json::default();
+        json.string(text);
+        assert_eq!(serde_json::from_str::<String>(json.as_str()).unwrap(), text);
+        let mut json = Json::default();
+        json.string_from(&format_args!("{text}"));
+        assert_eq!(serde_json::from_str::<String>(json.as_str()).unwrap(), text);
+    }
+
+    #[test]
+    fn numbers_json_cannot_hold_become_null() {
+        let mut json = Json::default();
+        json.open_array();
+        json.float(f64::NAN);
+        json.float(0.5);
+        json.close_array();
+        assert_eq!(json.as_str(), "[null,0.5]");
+    }
+}
