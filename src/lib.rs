@@ -21,4 +21,5 @@
 //!
 //! Four rules: inbound is async and outbound is blocking; decisions are synchronous; readers pull; bytes are leased.
 
+pub mod a2a;
 pub mod base;
