@@ -23,3 +23,4 @@
 
 pub mod a2a;
 pub mod base;
+pub mod llm;
