@@ -24,3 +24,4 @@
 pub mod a2a;
 pub mod base;
 pub mod llm;
+pub mod skills;
