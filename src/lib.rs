@@ -23,5 +23,6 @@
 
 pub mod a2a;
 pub mod base;
+pub mod config;
 pub mod llm;
 pub mod skills;

@@ -1,0 +1,171 @@
+//! Finds a provider's key: in the variable, file or systemd credential that names it.
+//!
+//! What the configuration names comes before what the environment happens to hold, so that a key
+//! never goes to a server it was not meant for. Keys are trimmed, checked to fit a header, and
+//! never repeated in a problem.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use crate::base::secret::Secret;
+use crate::config::Inputs;
+use crate::config::draft::{Field, Section};
+use crate::config::env;
+use crate::config::file::{FileError, slurp};
+use crate::config::problems::{Problems, Source};
+use crate::config::providers::Known;
+
+/// Largest key file, and longest key, in bytes.
+const MAX_KEY: usize = 8 * 1024;
+/// Mode bits by which group or others could read or change a file.
+const OPEN_TO_OTHERS: u32 = 0o066;
+
+/// A key and where it was.
+#[derive(Debug)]
+pub struct Found {
+    pub secret: Secret,
+    pub source: Source,
+    /// The base URL this very key belongs to, when it is not the provider's usual one.
+    pub base: Option<&'static str>,
+}
+
+impl Found {
+    /// `OPENAI_API_KEY`, `file /x` or `credential openai_api_key`.
+    pub fn origin(&self) -> String {
+        match &self.source {
+            Source::Env(name) => name.clone(),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// The key of a provider, if there is one; problems on the way are added.
+pub fn find(
+    known: Option<&Known>,
+    section: Option<&Section>,
+    inputs: &Inputs<'_>,
+    problems: &mut Problems,
+) -> Option<Found> {
+    if let Some(section) = section {
+        let key = |field: Field| format!("providers.{}.{}", section.written, field.name());
+        let variable = section.value(Field::ApiKeyEnv);
+        if let Some((path, source)) = section.value(Field::ApiKeyFile) {
+            if variable.is_some() {
+                let rule = "give this or api-key-env, not both".to_owned();
+                problems.add(source.clone(), &key(Field::ApiKeyFile), rule);
+                return None;
+            }
+            return match read(Path::new(path), inputs) {
+                Ok(secret) => Some(Found {
+                    secret,
+                    source: Source::Store(format!("file {path}")),
+                    base: None,
+                }),
+                Err(rule) => {
+                    problems.add(source.clone(), &key(Field::ApiKeyFile), rule);
+                    None
+                }
+            };
+        }
+        if let Some((name, source)) = variable {
+            return match look_up(name, inputs) {
+                Ok(Some((secret, source))) => Some(Found { secret, source, base: None }),
+                Ok(None) => {
+                    // The name itself is not repeated: a pasted key looks like one.
+                    let rule = "the variable it names is not set".to_owned();
+                    problems.add(source.clone(), &key(Field::ApiKeyEnv), rule);
+                    None
+                }
+                Err((place, rule)) => {
+                    problems.add(place, &key(Field::ApiKeyEnv), rule);
+                    None
+                }
+            };
+        }
+    }
+    if env::set(inputs, "CODETETHER_DISABLE_ENV_FALLBACK")
+        .is_some_and(|text| matches!(text.trim(), "1" | "true" | "yes" | "on"))
+    {
+        return None;
+    }
+    let known = known?;
+    for &(name, base) in known.keys {
+        match look_up(name, inputs) {
+            Ok(Some((secret, source))) => return Some(Found { secret, source, base }),
+            Ok(None) => {}
+            Err((place, rule)) => {
+                problems.add(place, &format!("providers.{}", known.name), rule);
+                return None;
+            }
+        }
+    }
+    None
+}
+
+/// The secret of a variable: its value, the file `NAME_FILE` points at, or the credential of the
+/// same name.
+fn look_up(name: &str, inputs: &Inputs<'_>) -> Result<Option<(Secret, Source)>, (Source, String)> {
+    if let Some(text) = env::set(inputs, name) {
+        let source = Source::Env(name.to_owned());
+        return match usable(&text) {
+            Ok(secret) => Ok(Some((secret, source))),
+            Err(rule) => Err((source, rule)),
+        };
+    }
+    let file = format!("{name}_FILE");
+    if let Some(path) = env::set(inputs, &file) {
+        let path = path.trim();
+        return match read(Path::new(path), inputs) {
+            Ok(secret) => Ok(Some((secret, Source::Store(format!("file {path}"))))),
+            Err(rule) => Err((Source::Env(file), rule)),
+        };
+    }
+    let Some(folder) = credentials(inputs) else { return Ok(None) };
+    let credential = name.to_ascii_lowercase();
+    let source = Source::Store(format!("credential {credential}"));
+    match slurp(&folder.join(&credential), MAX_KEY) {
+        Ok((bytes, _)) => match text_of(&bytes) {
+            Ok(secret) => Ok(Some((secret, source))),
+            Err(rule) => Err((source, rule)),
+        },
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err((source, error.to_string())),
+    }
+}
+
+fn credentials(inputs: &Inputs<'_>) -> Option<PathBuf> {
+    env::set(inputs, "CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|it| it.is_absolute())
+}
+
+/// The key in a file that nobody else can read or change.
+fn read(path: &Path, inputs: &Inputs<'_>) -> Result<Secret, String> {
+    if !path.is_absolute() {
+        return Err("must be a path that begins with /".to_owned());
+    }
+    let (bytes, metadata) = slurp(path, MAX_KEY).map_err(|error| match error {
+        FileError::Io(error) => format!("{} cannot be read: {error}", path.display()),
+        other => format!("{} {other}", path.display()),
+    })?;
+    // systemd keeps credentials safe by other means, and their mode is not the operator's.
+    let is_credential = credentials(inputs).is_some_and(|folder| path.starts_with(folder))
+        && !path.components().any(|part| part == Component::ParentDir);
+    if metadata.mode() & OPEN_TO_OTHERS != 0 && !is_credential {
+        let path = path.display();
+        return Err(format!("{path} is open to group or others: chmod 600 {path}"));
+    }
+    text_of(&bytes)
+}
+
+fn text_of(bytes: &[u8]) -> Result<Secret, String> {
+    usable(str::from_utf8(bytes).map_err(|_| UNFIT.to_owned())?)
+}
+
+fn usable(text: &str) -> Result<Secret, String> {
+    let secret = Secret::new(text).ok_or_else(|| "holds no key".to_owned())?;
+    if secret.len() > MAX_KEY || !secret.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(UNFIT.to_owned());
+    }
+    Ok(secret)
+}
+
+const UNFIT: &str = "does not hold a key: one line without blanks, at most 8192 bytes";

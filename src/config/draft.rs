@@ -1,0 +1,189 @@
+//! A configuration while its layers are put on: values so far, who set each, and what went wrong.
+
+use crate::config::Config;
+use crate::config::keys::{self, KEYS, Kind, Raw, Value};
+use crate::config::problems::{Problems, Source};
+use crate::config::providers;
+
+/// Most `[providers.NAME]` sections.
+pub const MAX_SECTIONS: usize = 32;
+
+/// What the layers gave until now.
+#[derive(Debug)]
+pub struct Draft {
+    pub config: Config,
+    /// Who set each key, in the order of [`KEYS`].
+    pub sources: Vec<Source>,
+    pub sections: Vec<Section>,
+    pub problems: Problems,
+    pub warnings: Vec<String>,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self {
+            config: Config::default(),
+            sources: vec![Source::Default; KEYS.len()],
+            sections: Vec::new(),
+            problems: Problems::default(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl Draft {
+    /// Sets the key at a position of [`KEYS`].
+    ///
+    /// # Errors
+    ///
+    /// The rule that `raw` breaks; the key keeps its value.
+    pub fn offer(&mut self, at: usize, raw: Raw<'_>, source: Source) -> Result<(), String> {
+        let (Some(key), Some(slot)) = (KEYS.get(at), self.sources.get_mut(at)) else {
+            return Err("is no key".to_owned());
+        };
+        key.set(&mut self.config, checked(key.kind, raw)?);
+        *slot = source;
+        Ok(())
+    }
+
+    /// Position of the section for a provider, made when it is missing.
+    ///
+    /// # Errors
+    ///
+    /// The rule that `written`, the provider's name or alias, breaks.
+    pub fn section(&mut self, written: &str, source: &Source) -> Result<usize, String> {
+        let fits = (1..=32).contains(&written.len())
+            && written.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && written.starts_with(|first: char| first.is_ascii_lowercase());
+        if !fits {
+            let rule = "a provider's name is 1 to 32 lower-case letters, digits and '-'";
+            return Err(rule.to_owned());
+        }
+        let name = providers::known(written).map_or(written, |known| known.name);
+        if let Some(at) = self.sections.iter().position(|section| section.name == name) {
+            let Some(other) = self.sections.get(at).map(|it| it.written.as_str()) else {
+                return Ok(at);
+            };
+            if other != written && !matches!(source, Source::Env(_)) {
+                return Err(format!("is the same provider as providers.{other}: keep one of them"));
+            }
+            return Ok(at);
+        }
+        if self.sections.len() >= MAX_SECTIONS {
+            return Err(format!("at most {MAX_SECTIONS} providers"));
+        }
+        self.sections.push(Section {
+            name: name.to_owned(),
+            written: written.to_owned(),
+            source: source.clone(),
+            values: Default::default(),
+        });
+        Ok(self.sections.len() - 1)
+    }
+
+    /// Sets a key of a provider's section.
+    ///
+    /// # Errors
+    ///
+    /// As [`Draft::offer`].
+    pub fn offer_field(
+        &mut self,
+        section: usize,
+        field: Field,
+        raw: Raw<'_>,
+        source: Source,
+    ) -> Result<(), String> {
+        let value = match checked(field.kind(), raw)? {
+            Value::Text(text) => text,
+            Value::Bool(_) | Value::Number(_) => return Err(field.kind().to_string()),
+        };
+        if let Some(section) = self.sections.get_mut(section) {
+            section.values[field as usize] = Some((value, source));
+        }
+        Ok(())
+    }
+
+    /// Who set a key of the table.
+    pub fn source(&self, name: &str) -> &Source {
+        keys::position(name).and_then(|at| self.sources.get(at)).unwrap_or(&Source::Default)
+    }
+
+    /// A key of the table with its value.
+    pub fn shown(&mut self, name: &str) -> String {
+        let key = KEYS.iter().find(|key| key.name == name);
+        match key.and_then(|key| key.show(&mut self.config)) {
+            Some(value) => format!("{name} is {value}"),
+            None => format!("{name} is not set"),
+        }
+    }
+}
+
+/// What was said about one provider.
+#[derive(Debug)]
+pub struct Section {
+    /// Its own name, never an alias.
+    pub name: String,
+    /// The name its first mention used.
+    pub written: String,
+    /// Its first mention.
+    pub source: Source,
+    /// In the order of [`Field::ALL`].
+    pub values: [Option<(String, Source)>; Field::ALL.len()],
+}
+
+impl Section {
+    pub fn value(&self, field: Field) -> Option<&(String, Source)> {
+        self.values[field as usize].as_ref()
+    }
+}
+
+/// The keys of a `[providers.NAME]` section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    BaseUrl,
+    ApiKeyEnv,
+    ApiKeyFile,
+    Model,
+    Form,
+}
+
+impl Field {
+    pub const ALL: [Self; 5] =
+        [Self::BaseUrl, Self::ApiKeyEnv, Self::ApiKeyFile, Self::Model, Self::Form];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BaseUrl => "base-url",
+            Self::ApiKeyEnv => "api-key-env",
+            Self::ApiKeyFile => "api-key-file",
+            Self::Model => "model",
+            Self::Form => "form",
+        }
+    }
+
+    const fn kind(self) -> Kind {
+        match self {
+            Self::BaseUrl => Kind::Base,
+            Self::ApiKeyEnv => Kind::Variable,
+            Self::ApiKeyFile => Kind::RootedPath,
+            Self::Model => Kind::Line { max: 256 },
+            Self::Form => Kind::Choice(&["openai", "anthropic"]),
+        }
+    }
+}
+
+/// End of a rule about a number that was written as text.
+pub const WITHOUT_QUOTES: &str = ", without quotes";
+
+fn checked(kind: Kind, raw: Raw<'_>) -> Result<Value, String> {
+    kind.check(raw).ok_or_else(|| {
+        let is_bare = matches!(kind, Kind::Number { .. } | Kind::Seconds { .. } | Kind::Bool);
+        let is_either = matches!(kind, Kind::Bytes { .. });
+        let advice = match raw {
+            Raw::Text(_) if is_bare => WITHOUT_QUOTES,
+            Raw::Bool(_) | Raw::Number(_) | Raw::Other if !is_bare && !is_either => ", in quotes",
+            Raw::Bool(_) | Raw::Number(_) | Raw::Text(_) | Raw::Loose(_) | Raw::Other => "",
+        };
+        format!("{kind}{advice}")
+    })
+}

@@ -1,0 +1,766 @@
+//! Decides what this agent is told to do: from files, environment and flags to one checked
+//! [`Config`].
+//!
+//! Layers, each stronger than the one before: defaults, files, the environment names of
+//! `CodeTether` and systemd, `TETHERLET_*`, flags. Every problem is reported, with its place;
+//! nothing is half applied. Only this module reads configuration and key files. Environment and
+//! flags come in as data, so that no test needs process state.
+//!
+//! [`keys`] is the table that all of it follows; [`providers`] turns keys and base URLs into what
+//! can be called.
+
+pub mod credentials;
+pub mod draft;
+pub mod env;
+pub mod file;
+pub mod keys;
+pub mod problems;
+pub mod providers;
+pub mod url;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::base::limits::{Limits, PARSE_FACTOR};
+use crate::config::draft::Draft;
+use crate::config::keys::{KEYS, Raw};
+use crate::config::problems::{Problems, Source};
+use crate::config::providers::{Provider, Route};
+
+/// Everything that can be configured, checked.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    pub agent: Agent,
+    pub listen: Listen,
+    pub model: Model,
+    pub relay: Relay,
+    pub limits: Limits,
+    pub log: Log,
+    pub run: Run,
+    /// The configured providers, built-in ones first.
+    pub providers: Vec<Provider>,
+}
+
+/// What the agent card says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Agent {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub organization: Option<String>,
+    pub organization_url: Option<String>,
+    pub documentation_url: Option<String>,
+}
+
+/// Where requests are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// An IP address without brackets, or a host name.
+    pub host: String,
+    /// 0 lets the system choose.
+    pub port: u16,
+    /// Without `/` at its end.
+    pub public_url: Option<String>,
+    /// Whether other machines are served although no token is asked for.
+    pub trust_lan: bool,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { host: "127.0.0.1".to_owned(), port: 4097, public_url: None, trust_lan: false }
+    }
+}
+
+/// What is asked of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// As written; [`Loaded::route`] is what it means.
+    pub default: Option<String>,
+    pub system: Option<String>,
+    pub max_tokens: u32,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self { default: None, system: None, max_tokens: 4096 }
+    }
+}
+
+/// Bounds of the calls to providers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// Calls at the same time.
+    pub max: usize,
+    /// Tasks that wait for a call.
+    pub queue: usize,
+    /// Name, connection and TLS together.
+    pub connect: Duration,
+    /// First piece of an answer.
+    pub first: Duration,
+    /// The same for a provider with [`Provider::local`].
+    pub first_local: Duration,
+    /// Between two pieces.
+    pub idle: Duration,
+    /// A whole answer.
+    pub turn: Duration,
+    /// Longest answer; at most a quarter of the task store.
+    pub reply_bytes: usize,
+    /// Longest conversation sent along.
+    pub context_bytes: usize,
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        Self {
+            max: 4,
+            queue: 96,
+            connect: Duration::from_secs(10),
+            first: Duration::from_mins(1),
+            first_local: Duration::from_mins(5),
+            idle: Duration::from_mins(1),
+            turn: Duration::from_mins(10),
+            reply_bytes: 512 * 1024,
+            context_bytes: 32 * 1024,
+        }
+    }
+}
+
+/// What is written to standard error, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    pub level: Level,
+    pub format: Format,
+}
+
+/// The least important messages to write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Level {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Level {
+    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// As written in a configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// `Journal` when standard error goes there, else `Human`.
+    #[default]
+    Auto,
+    Human,
+    Journal,
+    Json,
+}
+
+impl Format {
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Human, Self::Journal, Self::Json];
+
+    /// As written in a configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Human => "human",
+            Self::Journal => "journal",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// The process itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Nothing outlives a restart without it.
+    pub state_dir: Option<PathBuf>,
+    /// How long running tasks may finish when the agent stops.
+    pub grace: Duration,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self { state_dir: None, grace: Duration::from_secs(20) }
+    }
+}
+
+/// What [`load`] reads from.
+pub struct Inputs<'a> {
+    /// The only file to read, in place of the search.
+    pub file: Option<&'a Path>,
+    /// The value of an environment variable.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// All names in the environment, to find misspelt ones of ours.
+    pub env_names: &'a [String],
+    /// Key, value and flag, in the order given; the last one of a key wins.
+    pub flags: &'a [(&'static str, String, &'static str)],
+    /// Whether the effective user is root: no file of a user is read then.
+    pub root: bool,
+    /// The system's folder, `/etc/tetherlet`.
+    pub etc: &'a Path,
+}
+
+/// What [`load`] found.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// What answers messages no skill takes; `None` without any provider.
+    pub route: Option<Route>,
+    /// Every key with its value and origin, for people.
+    pub settings: Vec<Setting>,
+    /// The files read, in the order of the layers.
+    pub files: Vec<PathBuf>,
+    /// What is probably a mistake but hinders nothing.
+    pub warnings: Vec<String>,
+}
+
+/// One line of `status --config`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    pub key: String,
+    /// A secret is shown as `set (51 bytes)`, a key without value as `not set`.
+    pub value: String,
+    pub source: Source,
+}
+
+/// Reads all layers and checks the result.
+///
+/// # Errors
+///
+/// All problems found, [`problems::MAX_PROBLEMS`] at most. A caller that reloads keeps what it had.
+pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Problems> {
+    let mut draft = Draft::default();
+    let files = file::read_all(inputs, &mut draft);
+    env::apply(inputs, &mut draft);
+    for (name, text, flag) in inputs.flags {
+        let source = Source::Flag(flag);
+        let outcome = match keys::position(name) {
+            Some(at) => draft.offer(at, Raw::Loose(text), source.clone()),
+            None => Err("is no key".to_owned()),
+        };
+        if let Err(rule) = outcome {
+            draft.problems.add(source, name, rule);
+        }
+    }
+    check_across(&mut draft);
+    let candidates = providers::resolve(inputs, &mut draft);
+    let chosen = providers::choose(&candidates, inputs, &mut draft);
+    if !draft.problems.is_empty() {
+        return Err(draft.problems);
+    }
+
+    let mut settings: Vec<Setting> = Vec::with_capacity(KEYS.len() + 4 * candidates.len());
+    for (key, source) in KEYS.iter().zip(&draft.sources) {
+        let value = key.show(&mut draft.config).unwrap_or_else(|| "not set".to_owned());
+        settings.push(Setting { key: key.name.to_owned(), value, source: source.clone() });
+    }
+    for candidate in &candidates {
+        candidate.settings(&mut settings);
+        let name = &candidate.provider.name;
+        let is_chosen = chosen.as_ref().is_some_and(|route| &route.provider.name == name);
+        if !is_chosen && !candidate.is_usable() {
+            draft.warnings.push(format!("providers.{name}: no key found, so it cannot be used"));
+        }
+    }
+    draft.config.providers = candidates.into_iter().map(|it| it.provider).collect();
+    let Draft { config, warnings, .. } = draft;
+    Ok(Loaded { config, route: chosen, settings, files, warnings })
+}
+
+/// Rules between two keys. One that has a problem already is left alone: its value is not what was
+/// meant.
+fn check_across(draft: &mut Draft) {
+    let Config { limits, relay, .. } = &draft.config;
+    let tripled = limits.body_bytes.saturating_mul(PARSE_FACTOR);
+    let rules: [(bool, &'static str, &'static str, &str); 5] = [
+        (
+            limits.streams <= limits.connections,
+            "limits.streams",
+            "limits.connections",
+            "limits.streams must be at most limits.connections",
+        ),
+        (
+            limits.per_address <= limits.connections,
+            "limits.per-address",
+            "limits.connections",
+            "limits.per-address must be at most limits.connections",
+        ),
+        (
+            tripled <= limits.in_flight_bytes,
+            "limits.body-bytes",
+            "limits.in-flight-bytes",
+            "three times limits.body-bytes must fit into limits.in-flight-bytes",
+        ),
+        (
+            relay.reply_bytes <= limits.task_bytes(),
+            "relay.reply-bytes",
+            "limits.store-bytes",
+            "relay.reply-bytes must be at most a quarter of limits.store-bytes",
+        ),
+        (
+            relay.context_bytes <= limits.work_bytes,
+            "relay.context-bytes",
+            "limits.work-bytes",
+            "relay.context-bytes must be at most limits.work-bytes",
+        ),
+    ];
+    let mut broken = Vec::new();
+    for (holds, first, second, rule) in rules {
+        if holds || draft.problems.mention(first) || draft.problems.mention(second) {
+            continue;
+        }
+        // Whoever set only one of the two looks for the mistake there.
+        let blamed = if *draft.source(first) == Source::Default { second } else { first };
+        broken.push((blamed, format!("{rule} ({}, {})", draft.shown(first), draft.shown(second))));
+    }
+    // Added at the end: one rule of a key must not hide the next.
+    for (blamed, rule) in broken {
+        draft.problems.add(draft.source(blamed).clone(), blamed, rule);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::config::providers::KNOWN;
+
+    /// A folder of files, an environment and flags of its own; the folder goes with it.
+    pub struct Fixture {
+        pub folder: PathBuf,
+        pub env: BTreeMap<String, String>,
+        pub flags: Vec<(&'static str, String, &'static str)>,
+        pub file: Option<PathBuf>,
+        pub root: bool,
+    }
+
+    impl Fixture {
+        pub fn new() -> Self {
+            static COUNT: AtomicUsize = AtomicUsize::new(0);
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("tetherlet-config-{}-{count}", std::process::id());
+            let folder = std::env::temp_dir().join(name);
+            fs::create_dir_all(folder.join("conf.d")).unwrap();
+            let (env, flags) = (BTreeMap::new(), Vec::new());
+            Self { folder, env, flags, file: None, root: false }
+        }
+
+        /// A fixture whose system file holds `text`.
+        pub fn with(text: &str) -> Self {
+            let fixture = Self::new();
+            fixture.write("tetherlet.toml", text, 0o644);
+            fixture
+        }
+
+        pub fn write(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+            let path = self.folder.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path
+        }
+
+        pub fn env(mut self, name: &str, value: &str) -> Self {
+            self.env.insert(name.to_owned(), value.to_owned());
+            self
+        }
+
+        pub fn flag(mut self, key: &'static str, value: &str, flag: &'static str) -> Self {
+            self.flags.push((key, value.to_owned(), flag));
+            self
+        }
+
+        pub fn load(&self) -> Result<Loaded, Problems> {
+            let names: Vec<String> = self.env.keys().cloned().collect();
+            load(&Inputs {
+                file: self.file.as_deref(),
+                env: &|name| self.env.get(name).cloned(),
+                env_names: &names,
+                flags: &self.flags,
+                root: self.root,
+                etc: &self.folder,
+            })
+        }
+
+        /// The problems, with the folder left out of their places.
+        pub fn problems(&self) -> Vec<String> {
+            let folder = format!("{}/", self.folder.display());
+            let text = self.load().unwrap_err().to_string().replace(&folder, "");
+            text.lines().map(str::to_owned).collect()
+        }
+
+        pub fn setting(&self, key: &str) -> (String, String) {
+            let loaded = self.load().unwrap();
+            let found = loaded.settings.into_iter().find(|setting| setting.key == key).unwrap();
+            let folder = format!("{}/", self.folder.display());
+            (found.value, found.source.to_string().replace(&folder, ""))
+        }
+    }
+
+    impl Drop for Fixture {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+
+    fn sample(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
+    }
+
+    #[test]
+    fn every_sample_file_loads_without_warnings() {
+        let mut count = 0;
+        for entry in fs::read_dir(sample("")).unwrap() {
+            let mut fixture = Fixture::new();
+            fixture.file = Some(entry.unwrap().path());
+            let loaded = fixture.load().unwrap_or_else(|problems| panic!("{problems}"));
+            assert_eq!(loaded.warnings, [""; 0]);
+            count += 1;
+        }
+        assert!(count >= 2);
+    }
+
+    #[test]
+    fn the_sample_sets_every_key_to_its_default() {
+        let mut fixture = Fixture::new();
+        fixture.file = Some(sample("tetherlet.toml"));
+        let loaded = fixture.load().unwrap();
+        for (key, setting) in KEYS.iter().zip(&loaded.settings) {
+            let default = key.show(&mut Config::default());
+            assert_eq!(setting.value, default.clone().unwrap_or("not set".to_owned()));
+            let is_set = matches!(setting.source, Source::File { .. });
+            assert_eq!(is_set, default.is_some(), "{} in config/tetherlet.toml", key.name);
+        }
+    }
+
+    #[test]
+    fn the_sample_mentions_every_name_and_its_examples_are_valid() {
+        let text = fs::read_to_string(sample("tetherlet.toml")).unwrap();
+        // An example is a comment that would be TOML without its `# `.
+        let is_example = |line: &str| {
+            line.starts_with("# [")
+                || line.split_once(" = ").is_some_and(|(key, _)| {
+                    key.strip_prefix("# ").is_some_and(|key| !key.contains(' '))
+                })
+        };
+        let mut whole = String::new();
+        for line in text.lines() {
+            let line = if is_example(line) { line.trim_start_matches("# ") } else { line };
+            // Only one of the two may be given.
+            if !line.starts_with("api-key-file") {
+                whole.push_str(line);
+            }
+            whole.push('\n');
+        }
+        let fixture = Fixture::with(&whole).env("HOUSE_API_KEY", "k").env("OPENAI_API_KEY", "k");
+        let loaded = fixture.load().unwrap_or_else(|problems| panic!("{problems}"));
+        for (key, setting) in KEYS.iter().zip(&loaded.settings) {
+            assert!(matches!(setting.source, Source::File { .. }), "{} is missing", key.name);
+            assert!(text.contains(&key.variable()), "{}", key.variable());
+            for name in key.env {
+                assert!(text.contains(name), "{name}");
+            }
+        }
+        for field in draft::Field::ALL {
+            assert!(text.contains(&format!("\n# {} = ", field.name())), "{}", field.name());
+        }
+        for known in &KNOWN {
+            assert!(text.contains(&format!(" {} ", known.name)), "{}", known.name);
+            let variables = known.keys.iter().map(|it| it.0).chain(known.base_env.iter().copied());
+            for name in variables {
+                assert!(text.contains(name), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_layer_overrides_the_one_before() {
+        let mut fixture = Fixture::new().env("HOME", "/nowhere");
+        let port = |fixture: &Fixture| fixture.setting("listen.port");
+        assert_eq!(port(&fixture), ("4097".to_owned(), "default".to_owned()));
+        fixture.write("tetherlet.toml", "[listen]\nport = 1\n", 0o644);
+        assert_eq!(port(&fixture), ("1".to_owned(), "tetherlet.toml:2:1".to_owned()));
+        fixture.write("conf.d/20-b.toml", "\n\n  listen.port = 3\n", 0o644);
+        fixture.write("conf.d/10-a.toml", "listen.port = 2\n", 0o644);
+        fixture.write("conf.d/.30-c.toml", "listen.port = 9\n", 0o644);
+        fixture.write("conf.d/30-d.toml.bak", "listen.port = 9\n", 0o644);
+        assert_eq!(port(&fixture), ("3".to_owned(), "conf.d/20-b.toml:3:10".to_owned()));
+        fixture.write("home/.config/tetherlet/tetherlet.toml", "listen.port = 4\n", 0o644);
+        fixture = fixture.home("home");
+        assert_eq!(port(&fixture).0, "4");
+        fixture.write("xdg/tetherlet/tetherlet.toml", "listen.port = 5\n", 0o644);
+        let folder = fixture.folder.join("xdg").display().to_string();
+        fixture = fixture.env("XDG_CONFIG_HOME", &folder);
+        assert_eq!(port(&fixture).0, "5");
+        fixture.root = true;
+        assert_eq!(port(&fixture).0, "3");
+        fixture = fixture.env("A2A_PORT", "6");
+        assert_eq!(port(&fixture), ("6".to_owned(), "environment A2A_PORT".to_owned()));
+        fixture = fixture.env("TETHERLET_LISTEN_PORT", "7");
+        assert_eq!(port(&fixture).1, "environment TETHERLET_LISTEN_PORT");
+        fixture = fixture.flag("listen.port", "8", "--port");
+        assert_eq!(port(&fixture), ("8".to_owned(), "--port".to_owned()));
+        assert_eq!(fixture.load().unwrap().config.listen.port, 8);
+    }
+
+    impl Fixture {
+        fn home(self, name: &str) -> Self {
+            let folder = self.folder.join(name).display().to_string();
+            self.env("HOME", &folder)
+        }
+    }
+
+    #[test]
+    fn a_named_file_replaces_the_search() {
+        let mut fixture = Fixture::with("[listen]\nport = 1\n");
+        fixture.file = Some(fixture.write("other.toml", "log.level = \"warn\"\n", 0o644));
+        let loaded = fixture.load().unwrap();
+        assert_eq!((loaded.config.listen.port, loaded.config.log.level), (4097, Level::Warn));
+        assert_eq!(loaded.files, [fixture.folder.join("other.toml")]);
+    }
+
+    #[test]
+    fn a_named_file_that_is_missing_is_a_problem_and_a_searched_one_is_not() {
+        let mut fixture = Fixture::new();
+        assert!(fixture.load().unwrap().files.is_empty());
+        fixture.file = Some(fixture.folder.join("missing.toml"));
+        let problems = fixture.problems();
+        assert!(problems[0].starts_with("missing.toml: cannot be read: "), "{problems:?}");
+        fixture.file = Some(fixture.folder.clone());
+        assert!(fixture.problems()[0].ends_with(": is not a regular file"));
+    }
+
+    #[test]
+    fn all_problems_of_a_file_are_reported_with_their_place() {
+        let fixture = Fixture::with(
+            "port = 80\n\
+             [listen]\n\
+             prot = 80\n  \
+               port = 99999\n\
+             host = \"a b\"\n\
+             trust-lan = 1\n\
+             [limits]\n\
+             tasks = \"many\"\n\
+             body-bytes = \"2GiB\"\n\
+             connections.x = 1\n\
+             [listn]\n\
+             port = 1\n\
+             [log]\n\
+             level = \"loud\"\n\
+             [[run]]\n",
+        );
+        assert_eq!(
+            fixture.problems(),
+            [
+                "tetherlet.toml:1:1: port: is not a known section, did you mean listen.port?",
+                "tetherlet.toml:3:1: listen.prot: is not a known key, did you mean listen.port?",
+                "tetherlet.toml:4:3: listen.port: must be a whole number, 0 to 65535",
+                "tetherlet.toml:5:1: listen.host: must be an IP address or a host name",
+                "tetherlet.toml:6:1: listen.trust-lan: must be true or false",
+                "tetherlet.toml:8:1: limits.tasks: must be a whole number, 4 to 1024, without quotes",
+                "tetherlet.toml:9:1: limits.body-bytes: must be 1KiB to 1MiB, \
+                 as a number of bytes or like \"256KiB\"",
+                "tetherlet.toml:10:1: limits.connections: must be a whole number, 4 to 512",
+                "tetherlet.toml:11:2: listn: is not a known section, did you mean [listen]?",
+                "tetherlet.toml:14:1: log.level: must be one of error, warn, info, debug, trace",
+                "tetherlet.toml:15:3: run: must be a section, [run]",
+            ]
+        );
+    }
+
+    #[test]
+    fn mistakes_in_the_syntax_are_reported_beside_the_others_and_once_a_line() {
+        let fixture = Fixture::with(
+            "[listen]\nport = eighty\nhost = \nprot = 1\n[log]\nlevel = info\n[run]\n\
+             state-dir = \"/x\ngrace-s = 9\ngrace-s = 9\n",
+        );
+        let problems = fixture.problems();
+        for (problem, start) in problems.iter().zip([
+            "tetherlet.toml:2:8: listen.port: must be a whole number, 0 to 65535 \
+             (not valid TOML: ",
+            "tetherlet.toml:3:8: listen.host: must be an IP address or a host name (not valid",
+            "tetherlet.toml:4:1: listen.prot: is not a known key",
+            "tetherlet.toml:6:9: log.level: must be one of error, warn, info, debug, trace, in quotes (",
+            "tetherlet.toml:8:16: not valid TOML: invalid basic string",
+            "tetherlet.toml:10:1: not valid TOML: duplicate key",
+        ]) {
+            assert!(problem.starts_with(start), "{start}: {problems:#?}");
+        }
+        assert_eq!(problems.len(), 6);
+    }
+
+    #[test]
+    fn problems_of_the_environment_and_of_flags_name_them() {
+        let fixture = Fixture::new()
+            .env("A2A_PORT", "http")
+            .env("TETHERLET_LOG_LEVEL", "loud")
+            .flag("listen.port", "0x50", "--port")
+            .flag("listen.public-url", "http://user@host", "--public-url");
+        assert_eq!(
+            fixture.problems(),
+            [
+                "environment A2A_PORT: listen.port: must be a whole number, 0 to 65535",
+                "environment TETHERLET_LOG_LEVEL: log.level: \
+                 must be one of error, warn, info, debug, trace",
+                "--port: listen.port: must be a whole number, 0 to 65535",
+                "--public-url: listen.public-url: must be an http or https URL without user name, \
+                 query, fragment or API path, at most 512 bytes",
+            ]
+        );
+    }
+
+    #[test]
+    fn names_of_codetether_and_systemd_are_read() {
+        let config = Fixture::new()
+            .env("A2A_HOST", "::1")
+            .env("A2A_LOG_LEVEL", "WARNING")
+            .env("A2A_LOG_FORMAT", "json")
+            .env("A2A_AGENT_NAME", "pi")
+            .env("A2A_AGENT_DESCRIPTION", "a box")
+            .env("A2A_AGENT_ORG", "us")
+            .env("CODETETHER_DEFAULT_MODEL", "ollama/qwen3")
+            .env("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")
+            .env("TETHERLET_RUN_GRACE_S", "")
+            .load()
+            .unwrap()
+            .config;
+        assert_eq!(config.listen.host, "::1");
+        assert_eq!(config.log, Log { level: Level::Warn, format: Format::Json });
+        assert_eq!(config.agent.name.as_deref(), Some("pi"));
+        assert_eq!(config.agent.description.as_deref(), Some("a box"));
+        assert_eq!(config.agent.organization.as_deref(), Some("us"));
+        assert_eq!(config.model.default.as_deref(), Some("ollama/qwen3"));
+        assert_eq!(config.run.state_dir.as_deref(), Some(Path::new("/var/lib/a")));
+        assert_eq!(config.run.grace, Duration::from_secs(20));
+    }
+
+    #[test]
+    fn unknown_names_of_ours_are_warned_about() {
+        let loaded =
+            Fixture::with("[providers.house]\nbase-url = \"http://10.0.0.1\"\nmodel = \"m\"\n")
+                .env("TETHERLET_LISTEN_PROT", "1")
+                .env("TETHERLET_TOKEN", "x")
+                .env("TETHERLET_PROVIDERS_HOUSE_MODEL", "other")
+                .env("TETHERLET_PROVIDERS_OPENAI_BASE", "x")
+                .env("TETHERLETTER", "x")
+                .load()
+                .unwrap();
+        assert_eq!(
+            loaded.warnings,
+            [
+                "environment TETHERLET_LISTEN_PROT is not a setting, \
+                 did you mean TETHERLET_LISTEN_PORT?",
+                "environment TETHERLET_PROVIDERS_OPENAI_BASE is not a setting, \
+                 did you mean TETHERLET_PROVIDERS_OPENAI_BASE_URL?",
+            ]
+        );
+        assert_eq!(loaded.route.unwrap().model, "other");
+    }
+
+    #[test]
+    fn keys_that_contradict_each_other_are_reported_where_one_was_set() {
+        let fixture = Fixture::with(
+            "[limits]\nconnections = 8\nbody-bytes = \"1MiB\"\nstore-bytes = \"64KiB\"\nwork-bytes = \"64KiB\"\n\
+             [relay]\ncontext-bytes = \"1MiB\"\n",
+        );
+        assert_eq!(
+            fixture.problems(),
+            [
+                "tetherlet.toml:2:1: limits.connections: limits.streams must be at most \
+                 limits.connections (limits.streams is 80, limits.connections is 8)",
+                "tetherlet.toml:2:1: limits.connections: limits.per-address must be at most \
+                 limits.connections (limits.per-address is 16, limits.connections is 8)",
+                "tetherlet.toml:3:1: limits.body-bytes: three times limits.body-bytes must fit into \
+                 limits.in-flight-bytes (limits.body-bytes is 1MiB, limits.in-flight-bytes is 2MiB)",
+                "tetherlet.toml:4:1: limits.store-bytes: relay.reply-bytes must be at most a quarter \
+                 of limits.store-bytes (relay.reply-bytes is 512KiB, limits.store-bytes is 64KiB)",
+                "tetherlet.toml:7:1: relay.context-bytes: relay.context-bytes must be at most \
+                 limits.work-bytes (relay.context-bytes is 1MiB, limits.work-bytes is 64KiB)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_key_with_a_problem_is_not_compared() {
+        let fixture = Fixture::with("[limits]\nstreams = \"x\"\nconnections = 16\n");
+        assert_eq!(fixture.problems().len(), 1);
+    }
+
+    #[test]
+    fn sizes_of_files_and_their_number_are_bounded() {
+        let fixture = Fixture::with(&" ".repeat(256 * 1024));
+        assert!(fixture.load().is_ok());
+        fixture.write("tetherlet.toml", &" ".repeat(256 * 1024 + 1), 0o644);
+        assert_eq!(fixture.problems(), ["tetherlet.toml: is larger than 262144 bytes"]);
+        fixture.write("tetherlet.toml", "", 0o644);
+        for at in 0..65 {
+            fixture.write(&format!("conf.d/{at:02}.toml"), "", 0o644);
+        }
+        assert_eq!(fixture.problems(), ["conf.d: holds more than 64 files"]);
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_a_problem() {
+        let fixture = Fixture::new();
+        fs::write(fixture.folder.join("tetherlet.toml"), b"# \xff\n").unwrap();
+        assert_eq!(fixture.problems(), ["tetherlet.toml: is not UTF-8 text"]);
+    }
+
+    #[test]
+    fn columns_count_characters() {
+        let fixture = Fixture::with("agent = { description = \"ü😀\", nmae = \"x\" }\n");
+        assert_eq!(
+            fixture.problems(),
+            ["tetherlet.toml:1:31: agent.nmae: is not a known key, did you mean agent.name?"]
+        );
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_panic_or_crawl() {
+        let seeds = [
+            fs::read_to_string(sample("tetherlet.toml")).unwrap(),
+            "[a.b]\nc = [1, {d = 'é'}]\n\"\"\"x".to_owned(),
+        ];
+        let mut state = 0x9e37_79b9_u32;
+        let mut random = move |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state as usize % below
+        };
+        let fixture = Fixture::new();
+        for round in 0..300 {
+            let mut text: Vec<char> = seeds[round % 2].chars().take(3000).collect();
+            for _ in 0..=random(8) {
+                let at = random(text.len());
+                text[at] =
+                    ['[', ']', '=', '"', '\'', '\n', '.', '{', '}', ',', '\u{0}', '😀'][random(12)];
+            }
+            fixture.write("tetherlet.toml", &text.into_iter().collect::<String>(), 0o644);
+            let _ = fixture.load();
+        }
+        for piece in
+            ["x=1\n", "[", "[a]\n", "a.", "{", "=\n", "\"", "a={a=", "[providers.a]\n", "é,"]
+        {
+            fixture.write("tetherlet.toml", &piece.repeat(256 * 1024 / piece.len()), 0o644);
+            assert!(fixture.load().unwrap_err().list().len() <= problems::MAX_PROBLEMS, "{piece}");
+        }
+    }
+}
