@@ -24,5 +24,7 @@
 pub mod a2a;
 pub mod base;
 pub mod config;
+pub mod engine;
 pub mod llm;
 pub mod skills;
+pub mod work;

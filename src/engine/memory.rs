@@ -1,0 +1,136 @@
+//! The table behind the memory skill: a few short texts per caller, leased from the task store's budget.
+
+use crate::a2a::op::Principal;
+use crate::base::budget::{Budget, Lease};
+use crate::base::limits::CALLERS;
+
+/// Entries of all callers together.
+const ENTRIES: usize = 512;
+
+/// What an entry costs beside its texts.
+const OVERHEAD: usize = size_of::<Entry>() + 64;
+
+#[derive(Debug)]
+struct Entry {
+    caller: Principal,
+    key: Box<str>,
+    value: Box<str>,
+    _lease: Lease,
+}
+
+/// Why nothing was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryFull {
+    /// The caller has as many keys as it may.
+    Keys,
+    /// The value is longer than it may be.
+    Value,
+    /// No bytes, or no entries, are left for anybody.
+    Bytes,
+}
+
+/// Keys and values of all callers.
+#[derive(Debug)]
+pub struct Memory {
+    entries: Vec<Entry>,
+    keys_per_caller: usize,
+    value_bytes: usize,
+    budget: Budget,
+}
+
+impl Memory {
+    /// An empty table.
+    pub fn new(keys_per_caller: usize, value_bytes: usize, budget: Budget) -> Self {
+        const { assert!(ENTRIES >= CALLERS) };
+        Self { entries: Vec::new(), keys_per_caller, value_bytes, budget }
+    }
+
+    /// Bytes that storing `key` and `value` leases.
+    pub fn cost(key: &str, value: &str) -> usize {
+        key.len() + value.len() + OVERHEAD
+    }
+
+    /// Stores `value`; `true` when it replaced another.
+    ///
+    /// # Errors
+    /// When the caller or the table is full; nothing has changed then.
+    pub fn store(&mut self, who: &Principal, key: &str, value: &str) -> Result<bool, MemoryFull> {
+        if value.len() > self.value_bytes {
+            return Err(MemoryFull::Value);
+        }
+        let known = self.position(who, key);
+        let full = self.keys(who).count() >= self.keys_per_caller;
+        if known.is_none() && full {
+            return Err(MemoryFull::Keys);
+        }
+        if known.is_none() && self.entries.len() >= ENTRIES {
+            return Err(MemoryFull::Bytes);
+        }
+        let lease = self.budget.take(Self::cost(key, value)).ok_or(MemoryFull::Bytes)?;
+        let entry =
+            Entry { caller: who.clone(), key: key.into(), value: value.into(), _lease: lease };
+        match known {
+            Some(at) => self.entries[at] = entry,
+            None => self.entries.push(entry),
+        }
+        Ok(known.is_some())
+    }
+
+    /// What is stored under `key`.
+    pub fn recall(&self, who: &Principal, key: &str) -> Option<&str> {
+        self.position(who, key).map(|at| &*self.entries[at].value)
+    }
+
+    /// The caller's keys, in the order they came.
+    pub fn keys<'a>(&'a self, who: &'a Principal) -> impl Iterator<Item = &'a str> {
+        self.entries.iter().filter(move |entry| entry.caller == *who).map(|entry| &*entry.key)
+    }
+
+    /// Forgets `key`; `false` when nothing was stored under it.
+    pub fn forget(&mut self, who: &Principal, key: &str) -> bool {
+        let known = self.position(who, key);
+        if let Some(at) = known {
+            self.entries.remove(at);
+        }
+        known.is_some()
+    }
+
+    fn position(&self, who: &Principal, key: &str) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.caller == *who && *entry.key == *key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn other() -> Principal {
+        Principal::Address([192, 0, 2, 9].into())
+    }
+
+    #[test]
+    fn callers_do_not_see_each_other() {
+        let mut memory = Memory::new(4, 100, Budget::new(10_000));
+        assert_eq!(memory.store(&Principal::Local, "k", "mine"), Ok(false));
+        assert_eq!(memory.store(&other(), "k", "theirs"), Ok(false));
+        assert_eq!(memory.recall(&Principal::Local, "k"), Some("mine"));
+        assert!(memory.forget(&other(), "k"));
+        assert_eq!(memory.recall(&other(), "k"), None);
+        assert_eq!(memory.recall(&Principal::Local, "k"), Some("mine"));
+    }
+
+    #[test]
+    fn every_bound_is_an_answer_and_forgetting_makes_room() {
+        let budget = Budget::new(10_000);
+        let mut memory = Memory::new(2, 10, budget.clone());
+        assert_eq!(memory.store(&Principal::Local, "a", "12345678901"), Err(MemoryFull::Value));
+        memory.store(&Principal::Local, "a", "1").unwrap();
+        memory.store(&Principal::Local, "b", "2").unwrap();
+        assert_eq!(memory.store(&Principal::Local, "c", "3"), Err(MemoryFull::Keys));
+        assert_eq!(memory.store(&Principal::Local, "b", "4"), Ok(true));
+        assert!(memory.forget(&Principal::Local, "a") && memory.forget(&Principal::Local, "b"));
+        assert_eq!(budget.used(), 0);
+        let _held = budget.take(10_000).unwrap();
+        assert_eq!(memory.store(&Principal::Local, "c", "3"), Err(MemoryFull::Bytes));
+    }
+}

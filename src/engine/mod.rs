@@ -1,0 +1,833 @@
+//! All decisions and all state. Methods take `&mut self` and [`Now`], return values, never wait, never do I/O.
+//!
+//! A request enters through [`Engine::handle`]; what threads report enters through [`Engine::apply`]; time enters
+//! through [`Engine::tick`]. What waits for a thread leaves through [`Engine::next_job`]. Readers pull with
+//! [`Engine::read`] and learn from [`Engine::take_touched`] which tasks have something new.
+
+pub mod feed;
+pub mod memory;
+pub mod queue;
+pub mod skills;
+pub mod store;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::a2a::error::A2aError;
+use crate::a2a::model::{Artifact, Message, Part, Status, Task, TaskState};
+use crate::a2a::op::{Operation, Principal, Send};
+use crate::base::budget::Budget;
+use crate::base::clock::Now;
+use crate::base::ids::{Ids, TaskId};
+use crate::base::json::Json;
+use crate::base::limits::Limits;
+use crate::engine::feed::{Cursor, ENTRIES, Read};
+use crate::engine::memory::{Memory, MemoryFull};
+use crate::engine::queue::{Bounds, Late, Queue, Timers};
+use crate::engine::skills::{Choice, INLINE_TEXT, choose, refusal};
+use crate::engine::store::{Ask, Full, Pending, Slot, Store};
+use crate::llm::{Finish as TurnFinish, ModelError, Role as Speaker, Said, Turn, TurnEnd};
+use crate::skills::memory::{Answer, Command, normal_key};
+use crate::skills::text_analyzer;
+use crate::work::{End, Job, Lane, Run, Update, Work};
+
+/// Seconds that a busy agent asks a caller to wait.
+const RETRY_AFTER_S: u32 = 2;
+
+/// Tasks whose readers are woken together: one bit each.
+pub const SHARDS: usize = 64;
+
+/// The model that answers what no skill takes.
+#[derive(Clone, Debug)]
+pub struct Brain {
+    /// Its id at the provider.
+    pub model: String,
+    /// `provider/model`, for people.
+    pub label: String,
+    /// Where its key comes from, for people.
+    pub key_source: String,
+    /// The system prompt.
+    pub system: Option<String>,
+    /// Tokens of one reply.
+    pub max_tokens: u32,
+    /// How long to wait for it.
+    pub timers: Timers,
+}
+
+/// What the engine is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The bounds.
+    pub limits: Limits,
+    /// Relays at once, and relayed tasks that wait.
+    pub bounds: Bounds,
+    /// Bytes of one relayed reply.
+    pub reply_bytes: usize,
+    /// Bytes of earlier messages that are sent along.
+    pub context_bytes: usize,
+    /// The model, when there is one.
+    pub brain: Option<Brain>,
+}
+
+/// What the caller of [`Engine::handle`] does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Reply with the task as it stands.
+    Task {
+        /// Which.
+        id: TaskId,
+        /// Most recent messages wanted.
+        history: Option<usize>,
+    },
+    /// Reply with the task once it is settled.
+    Settle {
+        /// Which.
+        id: TaskId,
+        /// Most recent messages wanted.
+        history: Option<usize>,
+    },
+    /// Send the task as it stands, then its events from `cursor` on.
+    Follow {
+        /// Which.
+        id: TaskId,
+        /// Where its events begin.
+        cursor: Cursor,
+        /// Whether the stream stays open while the task waits for input.
+        until_final: bool,
+    },
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Tasks taken.
+    pub submitted: u64,
+    /// Tasks by how they ended.
+    pub completed: u64,
+    /// Ended without a result.
+    pub failed: u64,
+    /// Ended by their caller.
+    pub canceled: u64,
+    /// Nobody here could do them.
+    pub rejected: u64,
+    /// Messages refused because something was full.
+    pub busy: u64,
+}
+
+/// How a task's work turned out.
+#[derive(Debug)]
+enum Finish {
+    Completed { text: String, data: Option<String> },
+    Failed(String),
+    Rejected(String),
+    Ask(String, Pending),
+}
+
+/// The agent's mind.
+#[derive(Debug)]
+pub struct Engine {
+    settings: Settings,
+    ids: Ids,
+    store: Store,
+    queue: Queue,
+    memory: Memory,
+    work: Budget,
+    /// Finished work of a task whose caller first sees it working.
+    due: Option<(TaskId, Finish)>,
+    touched: u64,
+    /// Not later than the next moment at which [`Engine::tick`] has something to do.
+    deadline: Option<Duration>,
+    stats: Stats,
+    draining: bool,
+}
+
+impl Engine {
+    /// An engine without tasks; `ids` is its only source of chance.
+    pub fn new(settings: Settings, ids: Ids) -> Self {
+        let limits = &settings.limits;
+        let budget = Budget::new(limits.store_bytes);
+        Self {
+            store: Store::new(limits, budget.clone()),
+            memory: Memory::new(limits.memory_keys, limits.memory_value_bytes, budget),
+            work: Budget::new(limits.work_bytes),
+            queue: Queue::new(settings.bounds),
+            due: None,
+            touched: 0,
+            deadline: None,
+            stats: Stats::default(),
+            draining: false,
+            ids,
+            settings,
+        }
+    }
+
+    /// Carries out one request.
+    ///
+    /// # Errors
+    /// The protocol's own; `Busy` when something is full or the agent is about to stop.
+    pub fn handle(
+        &mut self,
+        operation: Operation,
+        who: &Principal,
+        now: Now,
+    ) -> Result<Outcome, A2aError> {
+        match operation {
+            Operation::Send(send) => {
+                let (blocking, history) = (send.blocking, send.history);
+                let id = self.submit(send, who, now)?;
+                if blocking {
+                    self.run_due(now);
+                    Ok(Outcome::Settle { id, history })
+                } else {
+                    Ok(Outcome::Task { id, history })
+                }
+            }
+            Operation::Stream(send) => {
+                let id = self.submit(Send { blocking: true, ..send }, who, now)?;
+                self.follow(id, false)
+            }
+            Operation::Get { id, history } => {
+                self.store.find(id).ok_or(A2aError::TaskNotFound)?;
+                Ok(Outcome::Task { id, history })
+            }
+            Operation::Cancel { id } => {
+                self.cancel(id, now)?;
+                Ok(Outcome::Task { id, history: None })
+            }
+            Operation::Subscribe { id } => {
+                let state = self.task(id).ok_or(A2aError::TaskNotFound)?.status.state;
+                if state.is_final() {
+                    return Err(A2aError::UnsupportedOperation(
+                        "the task has ended; get it instead".to_owned(),
+                    ));
+                }
+                self.follow(id, true)
+            }
+        }
+    }
+
+    fn follow(&self, id: TaskId, until_final: bool) -> Result<Outcome, A2aError> {
+        let slot = self.slot(id).ok_or(A2aError::TaskNotFound)?;
+        Ok(Outcome::Follow { id, cursor: slot.feed.end(&slot.task), until_final })
+    }
+
+    fn submit(&mut self, send: Send, who: &Principal, now: Now) -> Result<TaskId, A2aError> {
+        if self.draining {
+            return Err(self.busy("the agent is stopping"));
+        }
+        if let Some(id) = send.task {
+            return self.carry_on(id, send, now);
+        }
+        let has_model = self.settings.brain.is_some();
+        let message = Rc::new(send.message);
+        let text = message.text();
+        if text.trim().is_empty() {
+            return Err(A2aError::InvalidParams(
+                "message.parts: No text content in message".to_owned(),
+            ));
+        }
+        let choice = choose(&text, send.skill.as_deref(), has_model)?;
+        let ask = match &choice {
+            Choice::Chat => Some(Ask::Turn),
+            Choice::Device => Some(Ask::Device),
+            Choice::Analyze(subject) if subject.len() > INLINE_TEXT => Some(Ask::Analyze),
+            _ => None,
+        };
+        if let Some(ask) = ask
+            && !self.queue.has_room(ask.lane())
+        {
+            return Err(self.busy("too many tasks wait already"));
+        }
+        let context_bytes =
+            send.context.as_ref().map_or(0, super::base::ids::ContextId::heap_bytes);
+        let bytes = message.heap_bytes() + 16 + context_bytes;
+        let stored = self.store.insert(&mut self.ids, who, bytes, |id, ids| Task {
+            id,
+            context: send.context.unwrap_or_else(|| ids.context()),
+            status: Status {
+                state: TaskState::Working,
+                message: (!send.blocking).then(|| message.clone()),
+                unix_ms: now.unix_ms,
+            },
+            history: vec![message.clone()],
+            artifacts: Vec::new(),
+            metadata: None,
+            loose: send.loose,
+        });
+        let at = match stored {
+            Ok(at) => at,
+            Err(Full::Store) => return Err(self.busy("the task store is full of unfinished tasks")),
+            Err(Full::Share) => return Err(self.busy("this caller has its share of tasks already")),
+            Err(Full::Task) => {
+                return Err(A2aError::InvalidParams(format!(
+                    "message: one task may hold {} bytes",
+                    self.settings.limits.task_bytes()
+                )));
+            }
+        };
+        self.stats.submitted += 1;
+        let slot = self.store.slot_mut(at).expect("it was just stored");
+        let id = slot.task.id;
+        if let Some(ask) = ask {
+            slot.ask = Some(ask);
+            let has_room = self.queue.wait(id, ask.lane(), who.clone());
+            debug_assert!(has_room, "the lane was asked before the task was stored");
+        } else {
+            let finish = self.perform(choice, who);
+            self.due = Some((id, finish));
+        }
+        Ok(id)
+    }
+
+    /// The next message of a task that asked for one.
+    fn carry_on(&mut self, id: TaskId, send: Send, now: Now) -> Result<TaskId, A2aError> {
+        let at = self.store.find(id).ok_or(A2aError::TaskNotFound)?;
+        let slot = self.store.slot(at).ok_or(A2aError::TaskNotFound)?;
+        if send.context.as_ref().is_some_and(|context| *context != slot.task.context) {
+            return Err(A2aError::InvalidParams(
+                "message.contextId: the task belongs to another context".to_owned(),
+            ));
+        }
+        let state = slot.task.status.state;
+        let Some((pending, _)) = slot.pending.clone() else {
+            let what = if state.is_final() {
+                "the task has ended; send the message without taskId"
+            } else {
+                "the task is being worked on and takes no further message"
+            };
+            return Err(A2aError::UnsupportedOperation(what.to_owned()));
+        };
+        let message = Rc::new(send.message);
+        if message.text().trim().is_empty() {
+            return Err(A2aError::InvalidParams(
+                "message.parts: No text content in message".to_owned(),
+            ));
+        }
+        let bytes = message.heap_bytes() + 64;
+        self.store.grow(at, bytes).map_err(|_| self.busy("the task store is full"))?;
+        let slot = self.store.slot_mut(at).ok_or(A2aError::TaskNotFound)?;
+        let who = slot.caller.clone();
+        slot.pending = None;
+        let question = slot.task.status.message.take();
+        slot.task.history.extend(question);
+        slot.task.history.push(message.clone());
+        let echo = (!send.blocking).then(|| message.clone());
+        self.set_status(at, TaskState::Working, echo, now);
+        let text = message.text();
+        let command = crate::skills::memory::complete(pending.command(), &text);
+        let finish = self.remember(command, &who);
+        self.due = Some((id, finish));
+        Ok(id)
+    }
+
+    /// What a skill makes of its message, at once.
+    fn perform(&mut self, choice: Choice<'_>, who: &Principal) -> Finish {
+        match choice {
+            Choice::Calculate(expression) => {
+                match expression.and_then(|expression| expression.evaluate()) {
+                    Ok(value) => Finish::Completed { text: value.to_string(), data: None },
+                    Err(error) => Finish::Failed(format!("Cannot calculate: {error}")),
+                }
+            }
+            Choice::Analyze(subject) => {
+                let report = text_analyzer::analyze(subject);
+                Finish::Completed { text: report.text(), data: Some(report.json()) }
+            }
+            Choice::Memory(Ok(command)) => self.remember(command, who),
+            Choice::Memory(Err(error)) => Finish::Failed(format!("Cannot do that: {error}")),
+            Choice::Device | Choice::Chat => Finish::Failed("not done at once".to_owned()),
+            Choice::Nobody => Finish::Rejected(refusal()),
+        }
+    }
+
+    fn remember(&mut self, command: Command<'_>, who: &Principal) -> Finish {
+        if command.missing().is_some() {
+            return Finish::Ask(command.question(), Pending::of(&command));
+        }
+        let done = |answer: Answer<'_>| Finish::Completed { text: answer.to_string(), data: None };
+        let key = match &command {
+            Command::Store { key, .. } | Command::Recall { key } | Command::Forget { key } => {
+                match normal_key(key.unwrap_or_default()) {
+                    Ok(key) => key,
+                    Err(error) => return Finish::Failed(format!("Cannot do that: {error}")),
+                }
+            }
+            Command::List => String::new(),
+        };
+        match command {
+            Command::Store { value, .. } => {
+                let value = value.unwrap_or_default();
+                self.store.make_room(Memory::cost(&key, value));
+                match self.memory.store(who, &key, value) {
+                    Ok(replaced) => done(Answer::Stored { key: &key, replaced }),
+                    Err(full) => Finish::Failed(self.memory_full(full)),
+                }
+            }
+            Command::Recall { .. } => match self.memory.recall(who, &key) {
+                Some(value) => done(Answer::Recalled { key: &key, value }),
+                None => self.unknown(&key, who),
+            },
+            Command::List => {
+                let keys: Vec<&str> = self.memory.keys(who).collect();
+                done(Answer::Listed(&keys))
+            }
+            Command::Forget { .. } => {
+                if self.memory.forget(who, &key) {
+                    done(Answer::Forgotten { key: &key })
+                } else {
+                    self.unknown(&key, who)
+                }
+            }
+        }
+    }
+
+    fn unknown(&self, key: &str, who: &Principal) -> Finish {
+        let known: Vec<&str> = self.memory.keys(who).collect();
+        let text = Answer::Unknown { key, known: &known }.to_string();
+        Finish::Completed { text, data: None }
+    }
+
+    fn memory_full(&self, full: MemoryFull) -> String {
+        let limits = &self.settings.limits;
+        match full {
+            MemoryFull::Keys => Answer::Full { keys: limits.memory_keys }.to_string(),
+            MemoryFull::Value => {
+                Answer::ValueTooLong { limit_bytes: limits.memory_value_bytes }.to_string()
+            }
+            MemoryFull::Bytes => "Memory is full: forget something first".to_owned(),
+        }
+    }
+
+    /// Finishes the task whose caller has now seen it working.
+    pub fn run_due(&mut self, now: Now) {
+        if let Some((id, finish)) = self.due.take()
+            && let Some(at) = self.store.find(id)
+        {
+            self.finish(at, finish, now);
+        }
+    }
+
+    fn finish(&mut self, at: usize, finish: Finish, now: Now) {
+        match finish {
+            Finish::Completed { text, data } => {
+                let mut parts = vec![Part::plain(text)];
+                parts.extend(data.map(Part::data));
+                let artifact = Artifact::whole("result", "Result", parts);
+                // The text is shared between the artifact and the status message.
+                if self.store.grow(at, artifact.heap_bytes()).is_err() {
+                    self.end(at, TaskState::Failed, "The result does not fit the task store", now);
+                    return;
+                }
+                let Some(slot) = self.store.slot_mut(at) else { return };
+                let text = artifact.parts[0].clone();
+                slot.feed.whole(slot.task.artifacts.len());
+                slot.task.artifacts.push(artifact);
+                let message = slot.say(text);
+                self.set_status(at, TaskState::Completed, Some(message), now);
+            }
+            Finish::Failed(text) => self.end(at, TaskState::Failed, &text, now),
+            Finish::Rejected(text) => self.end(at, TaskState::Rejected, &text, now),
+            Finish::Ask(question, pending) => {
+                self.end(at, TaskState::InputRequired, &question, now);
+                let Some(slot) = self.store.slot_mut(at) else { return };
+                slot.pending = Some((pending, now));
+                self.arm(now.mono + self.settings.limits.input_wait);
+            }
+        }
+    }
+
+    /// Sets a state with a text of the agent's own; when no byte is left for the text, without it.
+    fn end(&mut self, at: usize, state: TaskState, text: &str, now: Now) {
+        let fits = self.store.grow(at, text.len()).is_ok();
+        let Some(slot) = self.store.slot_mut(at) else { return };
+        let part = Part::plain(if fits { text } else { "The task store is full" });
+        if let Some(artifact) = slot.task.artifacts.last_mut()
+            && artifact.parts.is_empty()
+        {
+            artifact.seal();
+        }
+        let message = slot.say(part);
+        self.set_status(at, state, Some(message), now);
+    }
+
+    fn set_status(
+        &mut self,
+        at: usize,
+        state: TaskState,
+        message: Option<Rc<Message>>,
+        now: Now,
+    ) -> bool {
+        let changed = self.store.set_status(at, Status { state, message, unix_ms: now.unix_ms });
+        if changed {
+            self.touch(at);
+            match state {
+                TaskState::Completed => self.stats.completed += 1,
+                TaskState::Failed => self.stats.failed += 1,
+                TaskState::Canceled => self.stats.canceled += 1,
+                TaskState::Rejected => self.stats.rejected += 1,
+                TaskState::Submitted | TaskState::Working | TaskState::InputRequired => {}
+            }
+        }
+        changed
+    }
+
+    fn cancel(&mut self, id: TaskId, now: Now) -> Result<(), A2aError> {
+        let at = self.store.find(id).ok_or(A2aError::TaskNotFound)?;
+        let state = self.store.slot(at).ok_or(A2aError::TaskNotFound)?.task.status.state;
+        if state.is_final() {
+            return Err(A2aError::TaskNotCancelable(state));
+        }
+        self.queue.drop_task(id);
+        self.end(at, TaskState::Canceled, "Canceled by the caller", now);
+        Ok(())
+    }
+
+    fn busy(&mut self, what: &'static str) -> A2aError {
+        self.stats.busy += 1;
+        A2aError::Busy { retry_after_s: RETRY_AFTER_S, what }
+    }
+
+    /// The next piece of work for a thread of `lane`, when one is free.
+    pub fn next_job(&mut self, lane: Lane, now: Now) -> Option<Job> {
+        loop {
+            let id = self.queue.next(lane)?;
+            let Some((work, bytes)) = self.work_of(id) else {
+                self.queue.drop_task(id);
+                continue;
+            };
+            let Some(lease) = self.work.take(bytes) else {
+                if self.queue.running_in(Lane::Relay) + self.queue.running_in(Lane::Local) > 0 {
+                    // The next job that ends gives its bytes back, and asks again.
+                    return None;
+                }
+                self.queue.drop_task(id);
+                if let Some(at) = self.store.find(id) {
+                    self.end(at, TaskState::Failed, "The message is too long to be worked on", now);
+                }
+                continue;
+            };
+            let timers = match lane {
+                Lane::Relay => self.settings.brain.as_ref().map(|brain| brain.timers),
+                Lane::Local => None,
+            };
+            let (run, cancel) = self.queue.start(id, timers, now)?;
+            if let Some(deadline) = self.queue.deadline() {
+                self.arm(deadline);
+            }
+            return Some(Job { run, work, cancel, lease });
+        }
+    }
+
+    /// What the task waits for, and the bytes of it.
+    fn work_of(&self, id: TaskId) -> Option<(Work, usize)> {
+        let slot = self.slot(id)?;
+        let last = slot.task.history.last()?;
+        match slot.ask? {
+            Ask::Turn => {
+                let turn = self.turn(slot)?;
+                let said: usize = turn.said.iter().map(|said| said.text.len() + 48).sum();
+                let system = turn.system.as_ref().map_or(0, String::len);
+                // The request's JSON is as long again, and the reply's line buffer is bounded by itself.
+                Some((Work::Turn(turn), 2 * (said + system) + 4096))
+            }
+            Ask::Device => Some((Work::Device, 4096)),
+            Ask::Analyze => {
+                let text = text_analyzer::subject(&last.text()).to_owned();
+                let bytes = text.len() + 64 * 1024;
+                Some((Work::Analyze(text), bytes))
+            }
+        }
+    }
+
+    /// The conversation so far: earlier tasks of the same context and caller, newest first until the bytes are used.
+    fn turn(&self, slot: &Slot) -> Option<Turn> {
+        let brain = self.settings.brain.as_ref()?;
+        let message = slot.task.history.last()?.text().into_owned();
+        let mut earlier: Vec<&Slot> = self
+            .store
+            .iter()
+            .map(|(_, other)| other)
+            .filter(|other| {
+                other.sequence < slot.sequence
+                    && other.task.status.state == TaskState::Completed
+                    && other.task.context == slot.task.context
+                    && other.caller == slot.caller
+            })
+            .collect();
+        earlier.sort_unstable_by_key(|other| std::cmp::Reverse(other.sequence));
+        let mut room = self.settings.context_bytes.saturating_sub(message.len());
+        let mut said = vec![Said { role: Speaker::User, text: message }];
+        for other in earlier {
+            let asked = other.task.history.first().map(|first| first.text());
+            let answered = other.task.status.message.as_ref().map(|last| last.text());
+            let (Some(asked), Some(answered)) = (asked, answered) else { continue };
+            let Some(left) = room.checked_sub(asked.len() + answered.len()) else { break };
+            room = left;
+            said.push(Said { role: Speaker::Assistant, text: answered.into_owned() });
+            said.push(Said { role: Speaker::User, text: asked.into_owned() });
+        }
+        said.reverse();
+        Some(Turn {
+            model: brain.model.clone(),
+            system: brain.system.clone(),
+            said,
+            max_tokens: brain.max_tokens,
+        })
+    }
+
+    /// Takes in what a thread reports. Words of a job that nobody waits for any more are dropped.
+    pub fn apply(&mut self, update: Update, now: Now) {
+        match update {
+            Update::Free(run) => self.queue.free(run),
+            Update::Alive(run) => self.queue.payload(run, now),
+            Update::Text(run, text) => {
+                self.queue.payload(run, now);
+                let task = self.queue.task_of(run).and_then(|id| self.store.find(id));
+                if let Some(at) = task
+                    && let Err(error) = self.append(at, &text)
+                {
+                    self.abandon(run, at, &error, now);
+                }
+            }
+            Update::Ended(run, end) => {
+                let task = self.queue.task_of(run).and_then(|id| self.store.find(id));
+                self.queue.ended(run, now);
+                if let Some(deadline) = self.queue.deadline() {
+                    self.arm(deadline);
+                }
+                let Some(at) = task else { return };
+                match end {
+                    End::Local { text, json } => {
+                        self.finish(at, Finish::Completed { text, data: Some(json) }, now);
+                    }
+                    End::Turn(Ok(turn)) => self.complete(at, &turn, now),
+                    End::Turn(Err(error)) => self.fail(at, &error, now),
+                }
+            }
+        }
+    }
+
+    /// Adds to the reply of a relayed task.
+    fn append(&mut self, at: usize, text: &str) -> Result<(), ModelError> {
+        let limit = self.settings.reply_bytes;
+        let slot = self.store.slot(at).ok_or(ModelError::Canceled)?;
+        let (length, capacity) = slot
+            .task
+            .artifacts
+            .last()
+            .map_or((0, 0), |last| (last.growing.len(), last.growing.capacity()));
+        let length = length + text.len();
+        if length > limit {
+            return Err(ModelError::TooLarge { limit });
+        }
+        let first = slot.task.artifacts.is_empty();
+        let overhead = if first { size_of::<Artifact>() + ENTRIES * 64 } else { 0 };
+        let mut wanted = capacity;
+        if length > capacity {
+            wanted = (capacity * 2).max(length).max(256).min(limit);
+            if self.store.grow(at, wanted - capacity + overhead).is_err() {
+                wanted = length;
+                self.store
+                    .grow(at, wanted - capacity + overhead)
+                    .map_err(|_| ModelError::TooLarge { limit: capacity })?;
+            }
+        }
+        let slot = self.store.slot_mut(at).ok_or(ModelError::Canceled)?;
+        if first {
+            slot.task.artifacts.push(Artifact::whole("reply", "Reply", Vec::new()));
+        }
+        let index = slot.task.artifacts.len() - 1;
+        let growing = &mut slot.task.artifacts[index].growing;
+        growing.reserve_exact(wanted.saturating_sub(growing.len()));
+        growing.push_str(text);
+        slot.feed.grown(index, length);
+        self.touch(at);
+        Ok(())
+    }
+
+    /// Ends a task whose job is still running.
+    fn abandon(&mut self, run: Run, at: usize, error: &ModelError, now: Now) {
+        if let Some(id) = self.queue.task_of(run) {
+            self.queue.drop_task(id);
+        }
+        self.fail(at, error, now);
+    }
+
+    fn fail(&mut self, at: usize, error: &ModelError, now: Now) {
+        let key_source = self.settings.brain.as_ref().map_or("the key", |brain| &*brain.key_source);
+        let text = error.explain(key_source).to_string();
+        self.end(at, TaskState::Failed, &text, now);
+    }
+
+    /// The model has ended its reply.
+    fn complete(&mut self, at: usize, turn: &TurnEnd, now: Now) {
+        let metadata = self.turn_metadata(turn);
+        let fits = self.store.grow(at, metadata.len() + 32).is_ok();
+        let Some(slot) = self.store.slot_mut(at) else { return };
+        slot.task.metadata = fits.then(|| metadata.into());
+        let refusal = match turn.finish {
+            TurnFinish::Stop | TurnFinish::Length | TurnFinish::Other => None,
+            TurnFinish::Filtered => Some("The provider's content filter stopped the reply"),
+            TurnFinish::Refused => Some("The model refused to answer"),
+            TurnFinish::Tools => Some("The model asked for a tool, and this agent offers none"),
+        };
+        if let Some(refusal) = refusal {
+            self.end(at, TaskState::Failed, refusal, now);
+            return;
+        }
+        let Some(reply) = slot.task.artifacts.last_mut() else {
+            self.end(at, TaskState::Failed, "The model ended without a word", now);
+            return;
+        };
+        let part = reply.seal();
+        let message = slot.say(part);
+        self.set_status(at, TaskState::Completed, Some(message), now);
+    }
+
+    fn turn_metadata(&self, turn: &TurnEnd) -> String {
+        let mut json = Json::with_capacity(96);
+        json.open_object();
+        if let Some(brain) = &self.settings.brain {
+            json.member("model", &brain.label);
+        }
+        json.member("finishReason", turn.finish.name());
+        for (name, tokens) in
+            [("inputTokens", turn.usage.input), ("outputTokens", turn.usage.output)]
+        {
+            if let Some(tokens) = tokens {
+                json.key(name);
+                json.number(tokens);
+            }
+        }
+        json.close_object();
+        json.into_string()
+    }
+
+    /// Does what is due by time alone.
+    pub fn tick(&mut self, now: Now) {
+        while let Some((id, late, after)) = self.queue.late(now) {
+            let error = match late {
+                Late::First => ModelError::Stalled { after, first: true },
+                Late::Idle => ModelError::Stalled { after, first: false },
+                Late::Turn => ModelError::TurnTooLong { after },
+            };
+            self.queue.drop_task(id);
+            if let Some(at) = self.store.find(id) {
+                self.fail(at, &error, now);
+            }
+        }
+        self.queue.stop_tidying(now);
+        let input = loop {
+            match self.store.expired(now) {
+                (Some(at), _) => {
+                    if let Some(slot) = self.store.slot_mut(at) {
+                        slot.pending = None;
+                    }
+                    self.end(at, TaskState::Failed, "No answer came in time", now);
+                }
+                (None, next) => break next,
+            }
+        };
+        self.deadline = [self.queue.deadline(), input].into_iter().flatten().min();
+    }
+
+    fn arm(&mut self, deadline: Duration) {
+        self.deadline = Some(self.deadline.map_or(deadline, |armed| armed.min(deadline)));
+    }
+
+    /// When [`Engine::tick`] wants to be called next, on [`Now::mono`]'s scale.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    /// From now on no message is taken.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Whether the agent is about to stop.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Ends every task that is not finished, because the agent stops now.
+    pub fn stop(&mut self, now: Now) {
+        self.draining = true;
+        let live: Vec<TaskId> = self
+            .store
+            .iter()
+            .filter(|(_, slot)| !slot.task.status.state.is_final())
+            .map(|(_, slot)| slot.task.id)
+            .collect();
+        for id in live {
+            self.queue.drop_task(id);
+            if let Some(at) = self.store.find(id) {
+                self.end(at, TaskState::Failed, "The agent stopped before the task was done", now);
+            }
+        }
+    }
+
+    /// The task with this id.
+    pub fn task(&self, id: TaskId) -> Option<&Task> {
+        self.slot(id).map(|slot| &slot.task)
+    }
+
+    fn slot(&self, id: TaskId) -> Option<&Slot> {
+        self.store.slot(self.store.find(id)?)
+    }
+
+    /// The next event of a task after `cursor`, which moves on; `None` when there is no such task.
+    pub fn read<'a>(&'a self, id: TaskId, cursor: &mut Cursor) -> Option<Read<'a>> {
+        let slot = self.slot(id)?;
+        Some(slot.feed.read(&slot.task, cursor))
+    }
+
+    /// A reader holds on to a task; every `true` needs a [`Engine::detach`].
+    pub fn attach(&mut self, id: TaskId) -> bool {
+        self.store.attach(id)
+    }
+
+    /// The reader is gone.
+    pub fn detach(&mut self, id: TaskId) {
+        self.store.detach(id);
+    }
+
+    fn touch(&mut self, at: usize) {
+        self.touched |= 1 << (at % SHARDS);
+    }
+
+    /// Which tasks changed since this was asked last: a bit for every slot number modulo [`SHARDS`].
+    pub fn take_touched(&mut self) -> u64 {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Whether a thread could start something now.
+    pub fn has_job(&self) -> bool {
+        self.queue.next(Lane::Relay).is_some() || self.queue.next(Lane::Local).is_some()
+    }
+
+    /// The tasks.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The jobs.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Bytes handed to threads.
+    pub fn work(&self) -> &Budget {
+        &self.work
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// `provider/model`, when there is one.
+    pub fn model(&self) -> Option<&str> {
+        self.settings.brain.as_ref().map(|brain| &*brain.label)
+    }
+}
