@@ -26,5 +26,6 @@ pub mod base;
 pub mod config;
 pub mod engine;
 pub mod llm;
+pub mod outbound;
 pub mod skills;
 pub mod work;

@@ -1,0 +1,84 @@
+//! The only place that builds a `ureq::Agent`: roots, timeouts, proxy, buffer sizes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::{Agent, Proxy};
+
+/// Idle connections are closed after this long; servers commonly close theirs at sixty seconds.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(50);
+
+/// Buffers of a connection; ureq's own defaults are 128 KiB each.
+const INPUT: usize = 16 * 1024;
+const OUTPUT: usize = 8 * 1024;
+
+/// How long to wait for the other side.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a connection, TLS included.
+    pub connect: Duration,
+    /// For each read from the socket, whatever comes.
+    pub read: Duration,
+    /// For each write to the socket.
+    pub write: Duration,
+}
+
+/// An agent for requests to `url`'s host. Statuses are not errors, redirects are not followed (a key must not
+/// travel), loopback never goes through a proxy.
+pub fn agent(url: &str, timeouts: Timeouts) -> Agent {
+    let proxy = if is_loopback(url) { None } else { Proxy::try_from_env() };
+    let tls = TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .root_certs(RootCerts::WebPki)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build();
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    Agent::config_builder()
+        .tls_config(tls)
+        .proxy(proxy)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_connect(Some(timeouts.connect))
+        .timeout_per_read(Some(timeouts.read))
+        .timeout_per_write(Some(timeouts.write))
+        .input_buffer_size(INPUT)
+        .output_buffer_size(OUTPUT)
+        .max_idle_connections(1)
+        .max_idle_connections_per_host(1)
+        .max_idle_age(KEEP_ALIVE)
+        .user_agent(concat!("tetherlet/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .new_agent()
+}
+
+/// Whether the URL's host is this machine by its name or number.
+fn is_loopback(url: &str) -> bool {
+    let host = url.split("://").nth(1).unwrap_or(url);
+    let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_known_by_name_and_number() {
+        for url in
+            ["http://localhost:1/x", "http://127.0.0.1", "http://[::1]:80/", "https://LOCALHOST"]
+        {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in ["http://localhost.example", "http://192.0.2.1:127", "https://api.openai.com/v1"]
+        {
+            assert!(!is_loopback(url), "{url}");
+        }
+    }
+}

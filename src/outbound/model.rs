@@ -1,0 +1,268 @@
+//! One turn with a provider: send the request, read the reply as it comes, say how it ended.
+//!
+//! The timers of a reply (first payload, silence, whole turn) are the engine's; it fires the job's `Cancel`, which
+//! shuts this thread's ureq agent down and with it the socket. `timeout_per_read` is the second line of defence.
+//! An agent that was shut down, or that failed, is not used again.
+
+use std::io::Read;
+use std::time::Duration;
+
+use ureq::http::header::CONTENT_TYPE;
+use ureq::http::{HeaderMap, HeaderValue, Response};
+use ureq::{Agent, Body};
+
+use crate::base::secret::Secret;
+use crate::base::sse::{Item, Parser, SseError};
+use crate::config::Relay;
+use crate::config::providers::{Form as Spoken, Route};
+use crate::llm::{Delta, Form, ModelError, Reply, Turn, TurnEnd};
+use crate::outbound::http::{Timeouts, agent};
+use crate::work::Cancel;
+
+/// Bytes read at once.
+const CHUNK: usize = 8 * 1024;
+/// Longest line or event of a stream.
+const LINE: usize = 1024 * 1024;
+/// Bytes of an error's body that are looked at.
+const ERROR_BODY: u64 = 4 * 1024;
+/// For each write of the request.
+const WRITE: Duration = Duration::from_secs(30);
+/// Bytes read after the reply's end, so that the connection can be used again.
+const TAIL: usize = 64 * 1024;
+
+/// What a reply is made of.
+#[derive(Debug)]
+pub enum Piece<'a> {
+    /// The next text.
+    Text(&'a str),
+    /// A sign of life without text.
+    Alive,
+    /// The reply is complete; what follows only tidies the connection.
+    End(Result<TurnEnd, ModelError>),
+}
+
+/// One thread's line to the provider; keeps its connection between turns.
+#[derive(Debug)]
+pub struct Line {
+    route: Route,
+    relay: Relay,
+    agent: Option<Agent>,
+}
+
+impl Line {
+    /// A line that connects when it is first used.
+    pub fn new(route: Route, relay: Relay) -> Self {
+        Self { route, relay, agent: None }
+    }
+
+    /// Carries out one turn. `each` gets every piece in order, and [`Piece::End`] exactly once.
+    pub fn turn(&mut self, turn: &Turn, cancel: &Cancel, each: &mut dyn FnMut(Piece<'_>)) {
+        let pooled = self.agent.is_some();
+        let mut outcome = self.attempt(turn, cancel, each);
+        // A kept connection may have been closed by the other side while nobody looked.
+        if let Err(Attempt::NoReply(_)) = outcome
+            && pooled
+            && !cancel.is_fired()
+        {
+            self.agent = None;
+            outcome = self.attempt(turn, cancel, each);
+        }
+        cancel.clear();
+        if outcome.is_err() || cancel.is_fired() {
+            self.agent = None;
+        }
+        if let Err(Attempt::NoReply(error) | Attempt::Failed(error)) = outcome {
+            let error = if cancel.is_fired() { ModelError::Canceled } else { error };
+            let key = self.route.provider.key.as_ref();
+            each(Piece::End(Err(error.without(key.as_slice()))));
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        turn: &Turn,
+        cancel: &Cancel,
+        each: &mut dyn FnMut(Piece<'_>),
+    ) -> Result<(), Attempt> {
+        let provider = &self.route.provider;
+        let form = match provider.form {
+            Spoken::OpenAi => Form::OpenAi,
+            Spoken::Anthropic => Form::Anthropic,
+        };
+        let url = format!("{}{}", provider.base_url.trim_end_matches('/'), form.path());
+        let relay = &self.relay;
+        let first = if provider.local { relay.first_local } else { relay.first };
+        let line = self.agent.get_or_insert_with(|| {
+            let read = first.max(relay.idle);
+            agent(&url, Timeouts { connect: relay.connect, read, write: WRITE })
+        });
+        let stopper = line.clone();
+        cancel.on_fire(move || stopper.shutdown());
+        if cancel.is_fired() {
+            return Err(Attempt::Failed(ModelError::Canceled));
+        }
+        let mut request = line
+            .post(&url)
+            .header("content-type", "application/json")
+            .header("accept", "text/event-stream, application/json")
+            .header("accept-encoding", "identity");
+        for (name, value) in form.fixed_headers() {
+            request = request.header(*name, *value);
+        }
+        if let Some(key) = &provider.key {
+            let (name, before) = form.key_header();
+            let mut value = HeaderValue::from_str(&format!("{before}{}", key.expose()))
+                .map_err(|_| Attempt::Failed(unusable_key()))?;
+            value.set_sensitive(true);
+            request = request.header(name, value);
+        }
+        let response = request.send(form.body(turn)).map_err(|error| no_reply(&error))?;
+        read_reply(form, response, provider.key.as_ref(), self.relay.reply_bytes, each)
+    }
+}
+
+/// How a try went wrong.
+enum Attempt {
+    /// Not a byte of a reply came.
+    NoReply(ModelError),
+    /// Something came.
+    Failed(ModelError),
+}
+
+impl From<ModelError> for Attempt {
+    fn from(error: ModelError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn unusable_key() -> ModelError {
+    let message = "the key holds characters that cannot be sent".to_owned();
+    ModelError::Unauthorized { status: 401, message }
+}
+
+/// Sorts a failure in front of the reply. ureq tells a refused connection, a failed look-up and a failed
+/// handshake apart; the text is its own, redacted later.
+fn no_reply(error: &ureq::Error) -> Attempt {
+    match error {
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+            Attempt::Failed(ModelError::Connect { what: "no connection in time".to_owned() })
+        }
+        ureq::Error::HostNotFound => Attempt::Failed(ModelError::Connect {
+            what: "the host name cannot be resolved".to_owned(),
+        }),
+        ureq::Error::ConnectionFailed | ureq::Error::Tls(_) | ureq::Error::Rustls(_) => {
+            Attempt::Failed(ModelError::Connect { what: error.to_string() })
+        }
+        ureq::Error::Io(cause) if is_connecting(cause.kind()) => {
+            Attempt::Failed(ModelError::Connect { what: cause.to_string() })
+        }
+        ureq::Error::Timeout(_) => {
+            Attempt::Failed(ModelError::Transport { what: "no reply in time".to_owned() })
+        }
+        _ => Attempt::NoReply(ModelError::Transport { what: error.to_string() }),
+    }
+}
+
+const fn is_connecting(kind: std::io::ErrorKind) -> bool {
+    use std::io::ErrorKind::{
+        AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable,
+        PermissionDenied,
+    };
+    matches!(
+        kind,
+        ConnectionRefused
+            | HostUnreachable
+            | NetworkUnreachable
+            | NetworkDown
+            | AddrNotAvailable
+            | PermissionDenied
+    )
+}
+
+fn read_reply(
+    form: Form,
+    mut response: Response<Body>,
+    key: Option<&Secret>,
+    reply_bytes: usize,
+    each: &mut dyn FnMut(Piece<'_>),
+) -> Result<(), Attempt> {
+    let status = response.status().as_u16();
+    if status != 200 {
+        let mut body = Vec::new();
+        // What can be read of it is good enough.
+        let _ = response.body_mut().as_reader().take(ERROR_BODY).read_to_end(&mut body);
+        let headers = response.headers();
+        let header = |name: &str| text_of(headers, name);
+        let body = String::from_utf8_lossy(&body);
+        return Err(ModelError::from_status(status, &header, &body, key.as_slice()).into());
+    }
+    let is_stream = text_of(response.headers(), CONTENT_TYPE.as_str())
+        .is_none_or(|media_type| !media_type.trim_start().starts_with("application/json"));
+    let mut reply = Reply::new(form);
+    let mut body = response.body_mut().as_reader();
+    if !is_stream {
+        let limit = reply_bytes + LINE;
+        let mut json = String::new();
+        body.take(limit as u64 + 1).read_to_string(&mut json).map_err(|error| broken(&error))?;
+        if json.len() > limit {
+            return Err(ModelError::TooLarge { limit }.into());
+        }
+        reply.whole(&json, &mut |delta| each(piece(delta)))?;
+        each(Piece::End(reply.end()));
+        return Ok(());
+    }
+    let mut parser = Parser::new(LINE);
+    let mut chunk = vec![0; CHUNK].into_boxed_slice();
+    while !reply.is_closed() {
+        let read = match body.read(&mut chunk) {
+            Ok(read) => read,
+            // A connection that breaks behind a complete reply has done its duty.
+            Err(_) if reply.is_finished() => 0,
+            Err(error) => return Err(broken(&error).into()),
+        };
+        if read == 0 {
+            each(Piece::End(Ok(reply.end()?)));
+            return Ok(());
+        }
+        let mut input = &chunk[..read];
+        while let Some(item) = parser.read(&mut input).map_err(unreadable)? {
+            if let Item::Frame { event, data } = item {
+                reply.frame(event, data, &mut |delta| each(piece(delta)))?;
+            }
+        }
+    }
+    each(Piece::End(Ok(reply.end()?)));
+    // The engine has its answer; only the last chunk's end is missing, and it gives this little time.
+    let mut tail = 0;
+    while tail < TAIL {
+        match body.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(read) => tail += read,
+            Err(_) => break,
+        }
+    }
+    // The end was said, so this is nobody's failure; but the connection is not to be used again.
+    Err(Attempt::Failed(ModelError::Truncated))
+}
+
+fn piece(delta: Delta<'_>) -> Piece<'_> {
+    match delta {
+        Delta::Text(text) => Piece::Text(text),
+        Delta::Thinking => Piece::Alive,
+    }
+}
+
+fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+fn broken(error: &std::io::Error) -> ModelError {
+    ModelError::Transport { what: error.to_string() }
+}
+
+fn unreadable(error: SseError) -> ModelError {
+    match error {
+        SseError::TooLong { cap } => ModelError::TooLarge { limit: cap },
+        SseError::NotUtf8 => ModelError::Malformed { what: "the stream is not UTF-8" },
+    }
+}
