@@ -25,6 +25,7 @@ pub mod a2a;
 pub mod base;
 pub mod config;
 pub mod engine;
+pub mod inbound;
 pub mod llm;
 pub mod outbound;
 pub mod skills;

@@ -1,0 +1,302 @@
+//! Bodies: a request's, collected under a lease, and a reply's: bytes, or a feed that pulls events as they come.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::a2a::jsonrpc::{self, Id};
+use crate::a2a::model::Task;
+use crate::a2a::op::Event;
+use crate::a2a::v03;
+use crate::base::budget::{Budget, Lease};
+use crate::base::ids::TaskId;
+use crate::base::json::Json;
+use crate::base::limits::PARSE_FACTOR;
+use crate::base::sse::{self, PING};
+use crate::engine::feed::{Cursor, Read};
+use crate::inbound::io::Progress;
+use crate::inbound::service::Front;
+
+/// A stream without events shows that it lives this often.
+const PING_EVERY: Duration = Duration::from_secs(15);
+
+/// Why a request's body was not collected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// Longer than allowed.
+    TooLarge,
+    /// No bytes are left for bodies.
+    NoRoom,
+    /// It ended before its end.
+    Broken,
+}
+
+/// A request's body and the bytes leased for it and for what is made of it.
+#[derive(Debug)]
+pub struct Collected {
+    /// The body.
+    pub bytes: Bytes,
+    _lease: Lease,
+}
+
+/// Reads a request's body to its end.
+///
+/// # Errors
+/// See [`BodyError`]; nothing is kept then.
+pub async fn collect(
+    mut body: Incoming,
+    limit: usize,
+    budget: &Budget,
+) -> Result<Collected, BodyError> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > limit {
+        return Err(BodyError::TooLarge);
+    }
+    let mut lease = budget.take(announced * PARSE_FACTOR).ok_or(BodyError::NoRoom)?;
+    let (mut first, mut rest) = (Bytes::new(), Vec::new());
+    while let Some(frame) = next_frame(&mut body).await {
+        let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+        let total = first.len() + rest.len() + data.len();
+        if total > limit {
+            return Err(BodyError::TooLarge);
+        }
+        if total * PARSE_FACTOR > lease.bytes() && !lease.grow(total * PARSE_FACTOR - lease.bytes())
+        {
+            return Err(BodyError::NoRoom);
+        }
+        // Most bodies come in one piece, which is then used as it is.
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.reserve(announced.max(total));
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    let bytes = if rest.is_empty() { first } else { Bytes::from(rest) };
+    Ok(Collected { bytes, _lease: lease })
+}
+
+async fn next_frame(body: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+    std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await
+}
+
+/// A reply's body. The connection is idle again once it is dropped.
+#[derive(Debug)]
+pub struct Reply {
+    kind: Kind,
+    progress: Rc<Progress>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Whole(Bytes),
+    Feed(Box<Feed>),
+}
+
+impl Reply {
+    /// A body that is there already.
+    pub fn whole(bytes: impl Into<Bytes>, progress: Rc<Progress>) -> Self {
+        Self { kind: Kind::Whole(bytes.into()), progress }
+    }
+
+    /// A body that is read from a task's events.
+    pub fn feed(feed: Feed, progress: Rc<Progress>) -> Self {
+        Self { kind: Kind::Feed(Box::new(feed)), progress }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.progress.idle();
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let data = match &mut self.get_mut().kind {
+            Kind::Whole(bytes) if bytes.is_empty() => None,
+            Kind::Whole(bytes) => Some(std::mem::take(bytes)),
+            Kind::Feed(feed) => match feed.poll(context) {
+                Poll::Ready(data) => data,
+                Poll::Pending => return Poll::Pending,
+            },
+        };
+        Poll::Ready(data.map(|data| Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(&self.kind, Kind::Whole(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Feed(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A task's reader: holds on to the task until it is dropped.
+#[derive(Debug)]
+pub struct Reader {
+    front: Rc<Front>,
+    /// The task.
+    pub id: TaskId,
+}
+
+impl Reader {
+    /// Attaches to a task; the caller holds no borrow of the engine. `None` when there is no such task.
+    pub fn attach(front: &Rc<Front>, id: TaskId) -> Option<Self> {
+        let attached = front.cell.with(|engine, _| engine.attach(id));
+        attached.then(|| Self { front: front.clone(), id })
+    }
+
+    /// Takes over an attachment that was made in the engine already.
+    pub fn attached(front: &Rc<Front>, id: TaskId) -> Self {
+        Self { front: front.clone(), id }
+    }
+
+    /// Waits until the task is settled, then writes it with `write`. `None` when it is gone.
+    pub async fn settled<R>(&self, write: impl Fn(&Task) -> R) -> Option<R> {
+        std::future::poll_fn(|context| {
+            self.front.cell.register(self.id.slot(), context);
+            self.front.cell.with(|engine, _| match engine.task(self.id) {
+                None => Poll::Ready(None),
+                Some(task) if task.status.state.is_settled() => Poll::Ready(Some(write(task))),
+                Some(_) => Poll::Pending,
+            })
+        })
+        .await
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.front.cell.with(|engine, _| engine.detach(self.id));
+    }
+}
+
+/// An event stream: the task as it stood, then its events until it settles.
+#[derive(Debug)]
+pub struct Feed {
+    reader: Reader,
+    rpc: Id,
+    cursor: Cursor,
+    until_final: bool,
+    /// The first event, already written.
+    first: Option<Bytes>,
+    ended: bool,
+    ping: Pin<Box<Sleep>>,
+    _stream: StreamPermit,
+}
+
+/// One of the streams that may be open at once.
+#[derive(Debug)]
+pub struct StreamPermit(Rc<Front>);
+
+impl StreamPermit {
+    /// `None` when as many streams are open as may be.
+    pub fn take(front: &Rc<Front>) -> Option<Self> {
+        let open = front.streams.get();
+        (open < front.limits.streams).then(|| {
+            front.streams.set(open + 1);
+            Self(front.clone())
+        })
+    }
+}
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+    }
+}
+
+impl Feed {
+    /// A stream that begins with `first`, an event written by [`frame`].
+    pub fn new(
+        reader: Reader,
+        rpc: Id,
+        cursor: Cursor,
+        until_final: bool,
+        first: Bytes,
+        permit: StreamPermit,
+    ) -> Self {
+        let ping = Box::pin(sleep(PING_EVERY));
+        let first = Some(first);
+        Self { reader, rpc, cursor, until_final, first, ended: false, ping, _stream: permit }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(first));
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let id = self.reader.id;
+        self.reader.front.cell.register(id.slot(), context);
+        let (rpc, cursor, until_final) = (&self.rpc, &mut self.cursor, self.until_final);
+        // The frame to send, and whether the stream ends after it.
+        let (data, ended) =
+            self.reader.front.cell.with(|engine, _| match engine.read(id, cursor) {
+                None => (None, true),
+                Some(Read::Event(event)) => {
+                    let ends = match &event {
+                        Event::Status { status, .. } => ends(status.state, until_final),
+                        Event::Task(task) => ends(task.status.state, until_final),
+                        Event::Artifact { .. } => false,
+                    };
+                    (Some(frame(rpc, &event)), ends)
+                }
+                Some(Read::Pending) => {
+                    let state = engine.task(id).map(|task| task.status.state);
+                    (None, state.is_none_or(|state| ends(state, until_final)))
+                }
+            });
+        self.ended = ended;
+        match data {
+            Some(data) => {
+                self.ping.as_mut().reset(Instant::now() + PING_EVERY);
+                Poll::Ready(Some(data))
+            }
+            None if ended => Poll::Ready(None),
+            None => {
+                if self.ping.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                self.ping.as_mut().reset(Instant::now() + PING_EVERY);
+                Poll::Ready(Some(Bytes::from_static(PING.as_bytes())))
+            }
+        }
+    }
+}
+
+const fn ends(state: crate::a2a::model::TaskState, until_final: bool) -> bool {
+    if until_final { state.is_final() } else { state.is_settled() }
+}
+
+/// One event as a frame of the stream: a whole JSON-RPC reply behind `data:`.
+pub fn frame(rpc: &Id, event: &Event<'_>) -> Bytes {
+    let mut json = Json::with_capacity(512);
+    jsonrpc::begin(&mut json, rpc);
+    v03::event_into(&mut json, event);
+    jsonrpc::finish(&mut json);
+    let mut out = String::with_capacity(json.as_str().len() + 8);
+    sse::write_data(&mut out, json.as_str());
+    Bytes::from(out)
+}

@@ -1,0 +1,77 @@
+//! The one door to the engine: borrow it, let it settle, wake who waits.
+//!
+//! The borrow lives inside a synchronous closure, so it cannot be held across an `await`.
+
+use std::cell::RefCell;
+use std::task::{Context, Waker};
+
+use tokio::sync::Notify;
+
+use crate::base::clock::Now;
+use crate::engine::{Engine, SHARDS};
+
+/// The engine and those who wait for it.
+#[derive(Debug)]
+pub struct EngineCell {
+    engine: RefCell<Engine>,
+    /// Readers by their task's slot; bounded by the connections that can be open.
+    waiting: RefCell<[Vec<Waker>; SHARDS]>,
+    /// Rung when a thread could start something.
+    pub jobs: Notify,
+    /// Rung when the engine wants [`Engine::tick`] earlier than it did.
+    pub timer: Notify,
+}
+
+impl EngineCell {
+    /// Puts the engine behind its door.
+    pub fn new(engine: Engine) -> Self {
+        Self {
+            engine: RefCell::new(engine),
+            waiting: RefCell::new([const { Vec::new() }; SHARDS]),
+            jobs: Notify::new(),
+            timer: Notify::new(),
+        }
+    }
+
+    /// Does something with the engine, then finishes what became due and wakes the readers of what changed.
+    ///
+    /// `act` must not call this again.
+    pub fn with<R>(&self, act: impl FnOnce(&mut Engine, Now) -> R) -> R {
+        let now = Now::read();
+        let mut engine = self.engine.borrow_mut();
+        let armed = engine.deadline();
+        let result = act(&mut engine, now);
+        engine.run_due(now);
+        let touched = engine.take_touched();
+        let (has_job, deadline) = (engine.has_job(), engine.deadline());
+        drop(engine);
+        self.wake(touched);
+        if has_job {
+            self.jobs.notify_one();
+        }
+        if deadline.is_some_and(|wanted| armed.is_none_or(|armed| wanted < armed)) {
+            self.timer.notify_one();
+        }
+        result
+    }
+
+    /// Has `context` woken when the task in `slot` changes. Register first, then look: nothing is missed.
+    pub fn register(&self, slot: usize, context: &Context<'_>) {
+        let shard = &mut self.waiting.borrow_mut()[slot % SHARDS];
+        if !shard.iter().any(|waker| waker.will_wake(context.waker())) {
+            shard.push(context.waker().clone());
+        }
+    }
+
+    fn wake(&self, mut touched: u64) {
+        while touched != 0 {
+            let shard = touched.trailing_zeros() as usize;
+            touched &= touched - 1;
+            // Taken out first: a waker may run anything.
+            let waiting = std::mem::take(&mut self.waiting.borrow_mut()[shard]);
+            for waker in waiting {
+                waker.wake();
+            }
+        }
+    }
+}
