@@ -23,10 +23,14 @@
 
 pub mod a2a;
 pub mod base;
+pub mod bridge;
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod engine;
 pub mod inbound;
 pub mod llm;
+pub mod logs;
 pub mod outbound;
 pub mod skills;
 pub mod work;

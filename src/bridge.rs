@@ -1,0 +1,197 @@
+//! The only channels between the runtime and the threads, and the only thread spawns.
+//!
+//! Threads are started when there is work and leave after a while without any. Jobs go out one by one, each to a
+//! free thread, so the queue is the engine's alone; updates come back over one bounded channel, and a thread that
+//! finds it full waits, which slows its provider by plain TCP back-pressure.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::Builder;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::config::Relay;
+use crate::config::providers::Route;
+use crate::inbound::cell::EngineCell;
+use crate::llm::ModelError;
+use crate::outbound::device;
+use crate::outbound::http::KEEP_ALIVE;
+use crate::outbound::model::{Line, Piece};
+use crate::skills::{device as device_skill, text_analyzer};
+use crate::work::{End, Job, Lane, Run, Update, Work};
+
+/// Updates under way.
+const UPDATES: usize = 64;
+/// Stack of a thread: only touched pages cost memory; TLS fits with room to spare.
+const STACK: usize = if cfg!(debug_assertions) { 1024 * 1024 } else { 256 * 1024 };
+/// A local thread without work leaves soon.
+const LOCAL_KEEP: Duration = Duration::from_secs(5);
+
+/// What a thread needs for its work.
+#[derive(Debug)]
+pub struct Tools {
+    /// The provider, when there is one.
+    pub route: Option<Route>,
+    /// Its timers and bounds.
+    pub relay: Relay,
+}
+
+#[derive(Debug)]
+enum Note {
+    Update(Update),
+    /// Nothing to do for long: the thread asks to leave.
+    Idle,
+}
+
+/// One thread.
+#[derive(Debug)]
+struct Hand {
+    number: u32,
+    lane: Lane,
+    jobs: SyncSender<Job>,
+    /// What it works on.
+    run: Option<Run>,
+}
+
+/// The threads, seen from the runtime.
+#[derive(Debug)]
+pub struct Bridge {
+    cell: Rc<crate::inbound::service::Front>,
+    tools: Arc<Tools>,
+    hands: Vec<Hand>,
+    started: u32,
+    sender: mpsc::Sender<(u32, Note)>,
+    notes: mpsc::Receiver<(u32, Note)>,
+}
+
+impl Bridge {
+    /// No thread is started yet.
+    pub fn new(front: Rc<crate::inbound::service::Front>, tools: Tools) -> Self {
+        let (sender, notes) = mpsc::channel(UPDATES);
+        Self { cell: front, tools: Arc::new(tools), hands: Vec::new(), started: 0, sender, notes }
+    }
+
+    /// Moves jobs and updates for as long as the agent runs.
+    pub async fn run(mut self) {
+        let front = self.cell.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = front.cell.jobs.notified() => self.dispatch(&front.cell),
+                Some((number, note)) = self.notes.recv() => self.take(&front.cell, number, note),
+            }
+        }
+    }
+
+    fn dispatch(&mut self, cell: &EngineCell) {
+        for lane in [Lane::Relay, Lane::Local] {
+            while let Some(job) = cell.with(|engine, now| engine.next_job(lane, now)) {
+                let run = job.run;
+                if let Err(what) = self.hand_over(lane, job) {
+                    log::error!("cannot start a thread: {what}");
+                    let error =
+                        ModelError::Transport { what: "no thread can be started".to_owned() };
+                    cell.with(|engine, now| {
+                        engine.apply(Update::Ended(run, End::Turn(Err(error))), now);
+                        engine.apply(Update::Free(run), now);
+                    });
+                }
+            }
+        }
+    }
+
+    fn hand_over(&mut self, lane: Lane, job: Job) -> std::io::Result<()> {
+        let run = job.run;
+        let is_free = |hand: &Hand| hand.lane == lane && hand.run.is_none();
+        if !self.hands.iter().any(is_free) {
+            self.started += 1;
+            let hand = start(self.started, lane, self.tools.clone(), self.sender.clone())?;
+            self.hands.push(hand);
+        }
+        let hand = self.hands.iter_mut().find(|hand| is_free(hand)).expect("one is free now");
+        hand.run = Some(run);
+        // A free thread waits for its next job with an empty slot in front of it.
+        hand.jobs.try_send(job).map_err(|_| std::io::Error::other("the thread is gone"))
+    }
+
+    fn take(&mut self, cell: &EngineCell, number: u32, note: Note) {
+        match note {
+            Note::Update(update) => {
+                if matches!(update, Update::Free(_))
+                    && let Some(hand) = self.hands.iter_mut().find(|hand| hand.number == number)
+                {
+                    hand.run = None;
+                }
+                cell.with(|engine, now| engine.apply(update, now));
+            }
+            // A job that was sent meanwhile keeps the thread; otherwise its channel closes, and it leaves.
+            Note::Idle => {
+                self.hands.retain(|hand| hand.number != number || hand.run.is_some());
+            }
+        }
+    }
+}
+
+fn start(
+    number: u32,
+    lane: Lane,
+    tools: Arc<Tools>,
+    sender: mpsc::Sender<(u32, Note)>,
+) -> std::io::Result<Hand> {
+    let (jobs, inbox) = sync_channel::<Job>(1);
+    let (name, keep) = match lane {
+        Lane::Relay => (format!("relay-{number}"), KEEP_ALIVE),
+        Lane::Local => (format!("local-{number}"), LOCAL_KEEP),
+    };
+    let work = move || {
+        let mut provider = tools.route.clone().map(|route| Line::new(route, tools.relay.clone()));
+        // An error means that the runtime is gone, and so is the reader of every update.
+        let tell = |note| sender.blocking_send((number, note)).is_ok();
+        loop {
+            let job = match inbox.recv_timeout(keep) {
+                Ok(job) => job,
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    tell(Note::Idle);
+                    match inbox.recv() {
+                        Ok(job) => job,
+                        Err(_) => return,
+                    }
+                }
+            };
+            let run = job.run;
+            do_job(job, provider.as_mut(), &|update| tell(Note::Update(update)));
+            tell(Note::Update(Update::Free(run)));
+        }
+    };
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    Builder::new().name(name).stack_size(STACK).spawn(work)?;
+    Ok(Hand { number, lane, jobs, run: None })
+}
+
+fn do_job(job: Job, line: Option<&mut Line>, tell: &dyn Fn(Update) -> bool) {
+    let run = job.run;
+    match (job.work, line) {
+        (Work::Turn(turn), Some(line)) => line.turn(&turn, &job.cancel, &mut |piece| {
+            tell(match piece {
+                Piece::Text(text) => Update::Text(run, text.to_owned()),
+                Piece::Alive => Update::Alive(run),
+                Piece::End(end) => Update::Ended(run, End::Turn(end)),
+            });
+        }),
+        (Work::Turn(_), None) => {
+            let error = ModelError::Transport { what: "no provider is configured".to_owned() };
+            tell(Update::Ended(run, End::Turn(Err(error))));
+        }
+        (Work::Device, _) => {
+            let report = device_skill::report(&device::read());
+            tell(Update::Ended(run, End::Local { text: report.text(), json: report.json() }));
+        }
+        (Work::Analyze(text), _) => {
+            let report = text_analyzer::analyze(&text);
+            tell(Update::Ended(run, End::Local { text: report.text(), json: report.json() }));
+        }
+    }
+}

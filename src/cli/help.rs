@@ -1,0 +1,114 @@
+//! The help texts. Every flag that a command takes stands here; a test compares.
+
+/// `tetherlet --help`
+pub const HELP: &str = "\
+tetherlet: an A2A agent for small boxes
+
+usage: tetherlet [COMMAND] [OPTIONS]
+
+  run                   start the agent (the default) on 127.0.0.1:4097
+  spawn                 start it on a port that the system chooses
+  send [URL] TEXT       send a message and print the reply (TEXT - reads standard input)
+  get [URL] ID          print a task
+  cancel [URL] ID       end a task
+  card [URL]            print an agent card
+  status [URL]          what the agent does: tasks, memory, model, warnings
+  check-config [FILE]   all problems of a configuration at once, and the memory it may take
+  help COMMAND          the options of a command
+
+Without URL the agent of this machine is meant (TETHERLET_URL, else listen.host and listen.port
+of the configuration).
+
+Try it:
+  tetherlet run &
+  tetherlet send 'Calculate 25 * 4'
+  OPENAI_API_KEY=... tetherlet run --port 4098 &
+  tetherlet send --stream http://127.0.0.1:4098 'Explain mDNS in two sentences.'
+
+Configuration: /etc/tetherlet/tetherlet.toml, /etc/tetherlet/conf.d/*.toml, then
+$XDG_CONFIG_HOME/tetherlet/tetherlet.toml; environment variables TETHERLET_SECTION_KEY over
+them, options over all. Keys of providers come from their usual variables (OPENAI_API_KEY,
+ANTHROPIC_API_KEY, ...), from VARIABLE_FILE, or from systemd credentials.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.";
+
+const RUN: &str = "\
+usage: tetherlet run [OPTIONS] [-- PROJECT]
+       tetherlet spawn [OPTIONS] [-- PROJECT]
+
+Starts the agent in the foreground; spawn takes a port that the system chooses. The log says
+`listening on http://ADDRESS:PORT` once it listens. SIGTERM and Ctrl-C let running tasks finish.
+
+  -n, --name NAME          the agent's name (default: HOST-DIRECTORY-PID)
+      --hostname ADDRESS   where to listen (default: 127.0.0.1)
+  -p, --port PORT          0 lets the system choose (default: 4097, spawn: 0)
+      --public-url URL     the URL on the card (default: from the listening address)
+  -d, --description TEXT   the description on the card
+      --model MODEL        provider/model for what no skill takes (default: the one provider
+                           that has a key)
+      --trust-lan          listen beyond loopback without authentication
+      --state-dir DIR      keep state here, mode 0700 (default: STATE_DIRECTORY, else none)
+      --config FILE        read this file instead of the usual ones (or TETHERLET_CONFIG)
+      --log-level LEVEL    error, warn, info, debug or trace (default: info)
+      --log-format FORMAT  auto, human, journal or json (default: auto)
+      --print-logs         accepted for CodeTether's sake: logs always go to stderr
+  PROJECT                  the directory to work in (default: the current one)";
+
+const SEND: &str = "\
+usage: tetherlet send [OPTIONS] [URL] TEXT
+
+Sends TEXT and prints the reply; TEXT - reads standard input. Exit code 1 when the task did not
+complete.
+
+      --stream        print the reply as it is written
+      --json          print the task, or with --stream each event, as JSON, one a line
+      --skill ID      choose a skill of the agent's card, for example calculator
+      --context ID    the conversation this message belongs to
+      --task ID       the task that asked for input
+      --config FILE   where the local agent's address is read from";
+
+const GET: &str = "\
+usage: tetherlet get [--json] [URL] ID
+       tetherlet cancel [--json] [URL] ID
+
+Prints a task as it stands; cancel ends it first. Exit code 1 when there is no such task, or, for
+cancel, when it has ended already.
+
+      --json          print the task as JSON
+      --config FILE   where the local agent's address is read from";
+
+const CARD: &str = "\
+usage: tetherlet card [URL]
+
+Prints the agent card, as JSON.
+
+      --config FILE   where the local agent's address is read from";
+
+const STATUS: &str = "\
+usage: tetherlet status [--json] [URL]
+       tetherlet status --config
+
+Prints what the running agent does. Exit code 1 when none answers.
+
+      --json     the same as one JSON object
+      --config   instead print every setting, its value and where it came from, as `run` would
+                 read them now (TETHERLET_CONFIG names another file)";
+
+const CHECK: &str = "\
+usage: tetherlet check-config [FILE]
+
+Reads the configuration as `run` would, or only FILE, and prints every problem at once as
+FILE:LINE:COLUMN: key: rule. Exit code 2 when there is one; otherwise prints the memory table.";
+
+/// The help of one command.
+pub fn help_of(verb: &str) -> Option<&'static str> {
+    match verb {
+        "run" | "spawn" => Some(RUN),
+        "send" => Some(SEND),
+        "get" | "cancel" => Some(GET),
+        "card" => Some(CARD),
+        "status" => Some(STATUS),
+        "check-config" => Some(CHECK),
+        _ => None,
+    }
+}

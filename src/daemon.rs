@@ -1,0 +1,381 @@
+//! Builds the agent from its configuration and runs it: listen first, then everything else, then the end.
+//!
+//! Order at the end: refuse new messages and stop accepting, let running tasks finish within the grace time, end
+//! the rest with a final event, let their readers have it, leave. A second signal leaves at once.
+
+use std::cell::Cell;
+use std::fmt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::a2a::card::{Card, Identity};
+use crate::a2a::model::TaskState;
+use crate::base::budget::Budget;
+use crate::base::clock::Now;
+use crate::base::ids::Ids;
+use crate::base::name::{auto_name, normal_url};
+use crate::base::net::lan_ipv4;
+use crate::bridge::{Bridge, Tools};
+use crate::config::providers::Route;
+use crate::config::{Config, Loaded};
+use crate::engine::queue::{Bounds, Timers};
+use crate::engine::{Brain, Engine, Settings, skills};
+use crate::inbound::cell::EngineCell;
+use crate::inbound::listen;
+use crate::inbound::pages::About;
+use crate::inbound::service::Front;
+use crate::outbound::device;
+
+/// Readers have this long to take the last events.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Why the agent did not start, or stopped.
+#[derive(Debug)]
+pub enum DaemonError {
+    /// Listening there would let strangers in.
+    Open {
+        /// Where.
+        host: String,
+    },
+    /// The listening address cannot be had.
+    Listen {
+        /// As configured.
+        host: String,
+        /// As configured.
+        port: u16,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The state directory cannot be used.
+    State {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The operating system refused something basic.
+    System(io::Error),
+}
+
+impl fmt::Display for DaemonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open { host } => write!(
+                f,
+                "refusing to listen on {host}: anybody who reaches this machine could use the agent, \
+                 and this version cannot authenticate callers"
+            ),
+            Self::Listen { host, port, cause } if cause.kind() == io::ErrorKind::AddrInUse => {
+                write!(
+                    f,
+                    "port {port} on {host} is in use, perhaps by another tetherlet; \
+                 choose another with --port N, or let the system choose with --port 0"
+                )
+            }
+            Self::Listen { host, port, cause }
+                if cause.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                write!(
+                    f,
+                    "port {port} on {host} needs privileges; choose one above 1023 with --port N"
+                )
+            }
+            Self::Listen { host, port, cause } => write!(
+                f,
+                "cannot listen on {host} port {port}: {cause}; choose an address of this machine with --hostname"
+            ),
+            Self::State { path, cause } if cause.kind() == io::ErrorKind::WouldBlock => write!(
+                f,
+                "another tetherlet uses the state directory {}; give this one its own with --state-dir",
+                path.display()
+            ),
+            Self::State { path, cause } => write!(
+                f,
+                "cannot use the state directory {}: {cause}; it must be a directory this user may write",
+                path.display()
+            ),
+            Self::System(cause) => write!(f, "the operating system refused: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for DaemonError {}
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// When it cannot start; once it listens, it ends only by a signal.
+pub fn run(loaded: &Loaded) -> Result<(), DaemonError> {
+    // A core would hold keys and everybody's messages.
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = setrlimit(Resource::Core, none);
+    let config = &loaded.config;
+    let addresses = listen_addresses(config)?;
+    let _state = config.run.state_dir.as_deref().map(lock_state).transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .map_err(DaemonError::System)?;
+    runtime.block_on(serve(loaded, &addresses))
+}
+
+/// Where to listen, refused when strangers could come in that way.
+fn listen_addresses(config: &Config) -> Result<Vec<SocketAddr>, DaemonError> {
+    let (host, port) = (config.listen.host.as_str(), config.listen.port);
+    let listen = |cause| DaemonError::Listen { host: host.to_owned(), port, cause };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let addresses: Vec<SocketAddr> = match bare.parse::<IpAddr>() {
+        Ok(ip) => vec![SocketAddr::new(ip, port)],
+        Err(_) => (bare, port).to_socket_addrs().map_err(listen)?.collect(),
+    };
+    if addresses.is_empty() {
+        return Err(listen(io::ErrorKind::AddrNotAvailable.into()));
+    }
+    let is_open = addresses.iter().any(|address| !address.ip().to_canonical().is_loopback());
+    if is_open && !config.listen.trust_lan {
+        return Err(DaemonError::Open { host: host.to_owned() });
+    }
+    Ok(addresses)
+}
+
+/// Makes the state directory, closed to others, and holds it for this process alone.
+fn lock_state(path: &Path) -> Result<File, DaemonError> {
+    let fail = |cause: io::Error| DaemonError::State { path: path.to_owned(), cause };
+    if !path.is_dir() {
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail)?;
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(fail)?;
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path.join("lock"))
+        .map_err(fail)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(fail(io::ErrorKind::WouldBlock.into())),
+        Err(std::fs::TryLockError::Error(cause)) => Err(fail(cause)),
+    }
+}
+
+async fn serve(loaded: &Loaded, addresses: &[SocketAddr]) -> Result<(), DaemonError> {
+    let config = &loaded.config;
+    let listener = listen::bind(addresses).await.map_err(|cause| DaemonError::Listen {
+        host: config.listen.host.clone(),
+        port: config.listen.port,
+        cause,
+    })?;
+    let address = listener.local_addr().map_err(DaemonError::System)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::System)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::System)?;
+    let front = Rc::new(front(loaded, address));
+    announce(loaded, &front, address);
+    let (stop, stopping) = watch::channel(false);
+    let accepting = tokio::task::spawn_local(accept(listener, front.clone(), stopping));
+    let tools = Tools { route: loaded.route.clone(), relay: config.relay.clone() };
+    tokio::task::spawn_local(Bridge::new(front.clone(), tools).run());
+    tokio::task::spawn_local(keep_time(front.clone()));
+    let first = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    log::info!("{first}: stopping; a second signal stops at once");
+    front.cell.with(|engine, _| engine.drain());
+    let _ = stop.send(true);
+    tokio::select! {
+        () = wind_down(&front, config.run.grace) => {}
+        _ = terminate.recv() => log::warn!("second signal: stopped at once"),
+        _ = interrupt.recv() => log::warn!("second signal: stopped at once"),
+    }
+    accepting.abort();
+    log::info!("stopped");
+    Ok(())
+}
+
+async fn accept(listener: TcpListener, front: Rc<Front>, stopping: watch::Receiver<bool>) {
+    listen::run(listener, front, stopping).await;
+}
+
+/// Calls the engine when it wants to be called.
+async fn keep_time(front: Rc<Front>) {
+    loop {
+        let wait = front.cell.with(|engine, now| {
+            engine.deadline().map(|deadline| deadline.saturating_sub(now.mono))
+        });
+        match wait {
+            None => front.cell.timer.notified().await,
+            Some(wait) => {
+                tokio::select! {
+                    () = front.cell.timer.notified() => continue,
+                    () = tokio::time::sleep(wait) => {}
+                }
+                front.cell.with(super::engine::Engine::tick);
+            }
+        }
+    }
+}
+
+/// Lets running tasks finish, ends the others, and lets their readers have the last event.
+async fn wind_down(front: &Rc<Front>, grace: Duration) {
+    let working = || front.cell.with(|engine, _| engine.store().count(TaskState::Working));
+    wait_until(grace, || working() == 0).await;
+    let cut = front.cell.with(|engine, now| {
+        engine.stop(now);
+        engine.stats().failed
+    });
+    log::debug!("tasks failed in all: {cut}");
+    wait_until(FAREWELL, || front.connections.get() == 0).await;
+}
+
+async fn wait_until(limit: Duration, done: impl Fn() -> bool) {
+    const STEP: Duration = Duration::from_millis(20);
+    let mut left = limit;
+    while !done() && !left.is_zero() {
+        let step = STEP.min(left);
+        tokio::time::sleep(step).await;
+        left = left.saturating_sub(step);
+    }
+}
+
+fn front(loaded: &Loaded, address: SocketAddr) -> Front {
+    let config = &loaded.config;
+    let brain = loaded.route.as_ref().map(|route| brain(config, route));
+    let url = public_url(config, address);
+    let identity = identity(config, &url);
+    let about = About {
+        name: identity.name.clone(),
+        url,
+        listen: address.to_string(),
+        open: !address.ip().to_canonical().is_loopback(),
+        model: loaded.route.as_ref().map(|route| (label(route), route.provider.base_url.clone())),
+        started: Now::read().mono,
+        pid: std::process::id(),
+    };
+    let card = Card::new(&identity, &skills::available(brain.is_some()));
+    let settings = Settings {
+        limits: config.limits.clone(),
+        bounds: Bounds { relays: config.relay.max, queue: config.relay.queue },
+        reply_bytes: config.relay.reply_bytes,
+        context_bytes: config.relay.context_bytes,
+        brain,
+    };
+    Front {
+        cell: EngineCell::new(Engine::new(settings, Ids::new(Box::new(random)))),
+        card,
+        about,
+        in_flight: Budget::new(config.limits.in_flight_bytes),
+        limits: config.limits.clone(),
+        streams: Cell::new(0),
+        connections: Cell::new(0),
+        requests: Cell::new(0),
+    }
+}
+
+fn label(route: &Route) -> String {
+    format!("{}/{}", route.provider.name, route.model)
+}
+
+fn brain(config: &Config, route: &Route) -> Brain {
+    let relay = &config.relay;
+    let first = if route.provider.local { relay.first_local } else { relay.first };
+    Brain {
+        model: route.model.clone(),
+        label: label(route),
+        key_source: route.provider.key_source.clone(),
+        system: config.model.system.clone(),
+        max_tokens: config.model.max_tokens,
+        // The thread connects inside this time, and the connection has a limit of its own.
+        timers: Timers { first: first + relay.connect, idle: relay.idle, turn: relay.turn },
+    }
+}
+
+fn identity(config: &Config, url: &str) -> Identity {
+    let agent = &config.agent;
+    let directory = std::env::current_dir().unwrap_or_default();
+    let directory = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let organization_url = agent.organization_url.clone().unwrap_or_else(|| url.to_owned());
+    Identity {
+        name: agent
+            .name
+            .clone()
+            .unwrap_or_else(|| auto_name(&device::hostname(), &directory, std::process::id())),
+        description: agent.description.clone().unwrap_or_else(|| {
+            "A small agent on an edge device: exact calculation, text analysis, memory, device reports, \
+             and a language model where one is configured."
+                .to_owned()
+        }),
+        url: url.to_owned(),
+        organization: agent.organization.clone().unwrap_or_else(|| "tetherlet".to_owned()),
+        organization_url,
+        documentation_url: agent.documentation_url.clone(),
+    }
+}
+
+/// The URL on the card: as configured, else made from the address that was bound; for a wildcard, the first one
+/// that a neighbour can reach.
+fn public_url(config: &Config, address: SocketAddr) -> String {
+    if let Some(url) = config.listen.public_url.as_deref().and_then(|url| normal_url(url).ok()) {
+        return url;
+    }
+    let ip = match address.ip().to_canonical() {
+        ip if ip.is_unspecified() => {
+            IpAddr::V4(lan_ipv4(&device::addresses()).unwrap_or(Ipv4Addr::LOCALHOST))
+        }
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
+fn announce(loaded: &Loaded, front: &Front, address: SocketAddr) {
+    log::info!("listening on http://{address}");
+    log::info!("agent {} at {}", front.about.name, front.about.url);
+    if front.about.open {
+        log::warn!(
+            "open to the network without authentication (--trust-lan): anybody who reaches \
+            {address} can use this agent"
+        );
+    }
+    match &loaded.route {
+        Some(route) => {
+            let key = if route.provider.key.is_some() {
+                format!("key from {}", route.provider.key_source)
+            } else {
+                "no key".to_owned()
+            };
+            log::info!(
+                "messages that no skill takes go to {} at {} ({key})",
+                label(route),
+                route.provider.base_url
+            );
+        }
+        None => log::info!("no model is configured: only skills answer"),
+    }
+    for file in &loaded.files {
+        log::debug!("configuration read from {}", file.display());
+    }
+    for warning in &loaded.warnings {
+        log::warn!("{warning}");
+    }
+}
+
+/// Random bytes from the kernel. Ids must not be guessed, so without them there is no agent.
+pub fn random(bytes: &mut [u8]) {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => panic!("the kernel gives no random bytes: {error}"),
+        }
+    }
+}
