@@ -11,8 +11,14 @@ use serde_json::value::RawValue;
 pub const LIST: usize = 64;
 
 /// A string, borrowed from the text when it holds no escapes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Str<'a>(pub Cow<'a, str>);
+
+impl std::borrow::Borrow<str> for Str<'_> {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
 
 impl Str<'_> {
     /// The text.

@@ -9,6 +9,7 @@ pub mod json;
 pub mod limits;
 pub mod name;
 pub mod net;
+pub mod order;
 pub mod redact;
 pub mod secret;
 pub mod sse;

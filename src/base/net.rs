@@ -6,6 +6,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::base::order::sorted;
+
 /// An address of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
@@ -33,13 +35,12 @@ pub fn local_addresses(fib_trie: &str, route: &str, if_inet6: &str) -> Vec<Local
         }
     }
     let default = connect(&mut found, route);
-    // Stable, so that equals keep the ascending order of the trie.
-    found.sort_by_key(|candidate| {
+    let rank = |candidate: &Candidate<'_>| {
         let on_default = default.is_some() && candidate.interface == default;
         (remoteness(candidate.addr, candidate.interface), !candidate.addr.is_private(), !on_default)
-    });
-
-    let mut all: Vec<Local> = found
+    };
+    // Equals keep the ascending order of the trie.
+    let mut all: Vec<Local> = sorted(found, |a, b| rank(a) < rank(b))
         .iter()
         .map(|candidate| Local {
             addr: IpAddr::V4(candidate.addr),
@@ -215,7 +216,8 @@ fn ipv6_addresses(if_inet6: &str) -> Vec<Local> {
             found.push(entry);
         }
     }
-    found.sort_by_key(|(addr, _)| addr.is_unicast_link_local());
+    let is_near = |entry: &(Ipv6Addr, Option<&str>)| entry.0.is_unicast_link_local();
+    let found = sorted(found, |a, b| !is_near(a) && is_near(b));
     let local = |(addr, interface): (Ipv6Addr, Option<&str>)| Local {
         addr: IpAddr::V6(addr),
         interface: interface.map(str::to_owned),

@@ -1,5 +1,6 @@
 //! Commands that talk to an agent: send, get, cancel, card, status.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -7,8 +8,9 @@ use std::path::PathBuf;
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::{Parser, ValueExt};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use crate::a2a::read::Str;
+use crate::a2a::read::{List, Str};
 use crate::base::ids::{Ids, uuid_into};
 use crate::base::json::Json;
 use crate::cli::{Failure, Settings, is_terminal, say, variable};
@@ -356,68 +358,31 @@ pub fn card(arguments: &[OsString]) -> Result<(), Failure> {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StatusPage {
-    name: String,
-    version: String,
-    url: String,
-    listen: String,
-    pid: u32,
-    state: String,
-    uptime_s: u64,
-    warnings: Vec<String>,
-    model: Option<ModelPage>,
-    tasks: TasksPage,
-    relays: RelaysPage,
-    http: HttpPage,
-    bytes: BytesPage,
-    resident_bytes: u64,
-}
+/// A JSON object whose members are read by name; what is missing reads as a dash.
+struct Page<'a>(BTreeMap<Str<'a>, &'a RawValue>);
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ModelPage {
-    name: String,
-    base_url: String,
-}
+impl<'a> Page<'a> {
+    fn read(json: &'a str) -> Result<Self, Failure> {
+        serde_json::from_str(json)
+            .map(Self)
+            .map_err(|error| Failure::Failed(format!("this is no tetherlet's status: {error}")))
+    }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct TasksPage {
-    stored: u64,
-    limit: u64,
-    working: u64,
-    input_required: u64,
-    completed: u64,
-    failed: u64,
-    canceled: u64,
-    rejected: u64,
-    evicted: u64,
-    refused_busy: u64,
-}
+    fn raw(&self, name: &str) -> &'a str {
+        self.0.get(name).map_or("-", |raw| raw.get())
+    }
 
-#[derive(Deserialize)]
-struct RelaysPage {
-    running: u64,
-    waiting: u64,
-}
+    fn text(&self, name: &str) -> String {
+        serde_json::from_str(self.raw(name)).unwrap_or_else(|_| "-".to_owned())
+    }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct HttpPage {
-    requests: u64,
-    connections: u64,
-    connections_limit: u64,
-    streams: u64,
-    streams_limit: u64,
-}
+    fn number(&self, name: &str) -> u64 {
+        self.raw(name).parse().unwrap_or(0)
+    }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BytesPage {
-    store: u64,
-    store_limit: u64,
+    fn page(&self, name: &str) -> Self {
+        serde_json::from_str(self.raw(name)).map_or_else(|_| Self(BTreeMap::new()), Self)
+    }
 }
 
 pub fn status(arguments: &[OsString]) -> Result<(), Failure> {
@@ -433,52 +398,78 @@ pub fn status(arguments: &[OsString]) -> Result<(), Failure> {
     if options.json {
         return say(json);
     }
-    let page: StatusPage = serde_json::from_str(&json)
-        .map_err(|error| Failure::Failed(format!("this is no tetherlet's status: {error}")))?;
-    print_status(&page)
+    print_status(&Page::read(&json)?)
 }
 
-fn print_status(page: &StatusPage) -> Result<(), Failure> {
+fn print_status(page: &Page<'_>) -> Result<(), Failure> {
     let (red, plain) = if is_terminal() { ("\u{1b}[31m", "\u{1b}[0m") } else { ("", "") };
-    for warning in &page.warnings {
-        say(format_args!("{red}WARNING: {warning}{plain}"))?;
+    for warning in
+        serde_json::from_str::<List<Str<'_>>>(page.raw("warnings")).map_or(vec![], |l| l.0)
+    {
+        say(format_args!("{red}WARNING: {}{plain}", warning.as_str()))?;
     }
-    let StatusPage { name, version, state, pid, uptime_s, .. } = page;
-    let (days, hours, minutes) = (uptime_s / 86400, uptime_s / 3600 % 24, uptime_s / 60 % 60);
+    let up = page.number("uptimeS");
+    let (days, hours, minutes) = (up / 86400, up / 3600 % 24, up / 60 % 60);
     say(format_args!(
-        "{name}: {state}, up {days} d {hours} h {minutes} min (tetherlet {version}, pid {pid})"
+        "{}: {}, up {days} d {hours} h {minutes} min (tetherlet {}, pid {})",
+        page.text("name"),
+        page.text("state"),
+        page.text("version"),
+        page.raw("pid")
     ))?;
-    say(format_args!("  url      {} (listening on {})", page.url, page.listen))?;
-    match &page.model {
-        Some(model) => say(format_args!(
+    say(format_args!("  url      {} (listening on {})", page.text("url"), page.text("listen")))?;
+    if page.raw("model") == "null" {
+        say("  model    none, only skills answer")?;
+    } else {
+        let (model, relays) = (page.page("model"), page.page("relays"));
+        say(format_args!(
             "  model    {} at {}; {} running, {} waiting",
-            model.name, model.base_url, page.relays.running, page.relays.waiting
-        ))?,
-        None => say("  model    none, only skills answer")?,
+            model.text("name"),
+            model.text("baseUrl"),
+            relays.raw("running"),
+            relays.raw("waiting")
+        ))?;
     }
-    let tasks = &page.tasks;
-    say(format_args!(
-        "  tasks    {} working, {} waiting for input; {}/{} stored",
-        tasks.working, tasks.input_required, tasks.stored, tasks.limit
-    ))?;
-    say(format_args!(
-        "           {} completed, {} failed, {} canceled, {} rejected, {} evicted, {} refused busy",
-        tasks.completed,
-        tasks.failed,
-        tasks.canceled,
-        tasks.rejected,
-        tasks.evicted,
-        tasks.refused_busy
-    ))?;
-    let http = &page.http;
+    let list = |label: &str, page: &Page<'_>, names: &[(&str, &str)]| {
+        let items: Vec<String> =
+            names.iter().map(|(name, word)| format!("{} {word}", page.raw(name))).collect();
+        say(format_args!("  {label:<8} {}", items.join(", ")))
+    };
+    let (tasks, http, bytes) = (page.page("tasks"), page.page("http"), page.page("bytes"));
+    list(
+        "tasks",
+        &tasks,
+        &[
+            ("working", "working"),
+            ("inputRequired", "waiting for input"),
+            ("stored", "stored"),
+            ("limit", "at most"),
+        ],
+    )?;
+    list(
+        "",
+        &tasks,
+        &[
+            ("completed", "completed"),
+            ("failed", "failed"),
+            ("canceled", "canceled"),
+            ("rejected", "rejected"),
+            ("evicted", "evicted"),
+            ("refusedBusy", "refused busy"),
+        ],
+    )?;
     say(format_args!(
         "  http     {} requests; {}/{} connections, {}/{} streams",
-        http.requests, http.connections, http.connections_limit, http.streams, http.streams_limit
+        http.raw("requests"),
+        http.raw("connections"),
+        http.raw("connectionsLimit"),
+        http.raw("streams"),
+        http.raw("streamsLimit")
     ))?;
     say(format_args!(
         "  memory   {} KiB resident; store {}/{} KiB",
-        page.resident_bytes / 1024,
-        page.bytes.store / 1024,
-        page.bytes.store_limit / 1024
+        page.number("residentBytes") / 1024,
+        bytes.number("store") / 1024,
+        bytes.number("storeLimit") / 1024
     ))
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::base::order::sorted;
 use crate::config::Inputs;
 use crate::config::draft::{Draft, Field, WITHOUT_QUOTES};
 use crate::config::keys::{self, KEYS, Raw};
@@ -142,8 +143,7 @@ fn drop_ins(folder: &Path, draft: &mut Draft) -> Vec<PathBuf> {
         }
         found.push(path);
     }
-    found.sort();
-    found
+    sorted(found, |a, b| a < b)
 }
 
 fn whole(path: &Path) -> Source {
@@ -201,7 +201,7 @@ impl<'a> Reader<'a> {
             let at = error.span().map_or(self.text.len(), |span| span.start);
             broken.push((self.line(at), at, error.message()));
         }
-        broken.sort_by_key(|&(line, at, _)| (line, at));
+        let mut broken = sorted(broken, |a, b| (a.0, a.1) < (b.0, b.1));
         broken.dedup_by_key(|&mut (line, ..)| line);
         // Of a value without quotes the parser makes a bad number; the key's own rule says more.
         let mut echoes = Vec::new();
@@ -225,8 +225,7 @@ impl<'a> Reader<'a> {
             };
             findings.push(Finding { at, key, rule });
         }
-        findings.sort_by_key(|finding| finding.at);
-        for finding in findings {
+        for finding in sorted(findings, |a, b| a.at < b.at) {
             draft.problems.add(self.place(finding.at), &finding.key, finding.rule);
         }
     }
@@ -344,9 +343,7 @@ type Entry<'a, 'i> = (&'a Spanned<toml::de::DeString<'i>>, &'a Spanned<DeValue<'
 
 /// The entries as they stand in the file; the table itself is sorted by name.
 fn by_place<'a, 'i>(table: &'a DeTable<'i>) -> Vec<Entry<'a, 'i>> {
-    let mut entries: Vec<_> = table.iter().collect();
-    entries.sort_by_key(|(name, _)| name.span().start);
-    entries
+    sorted(table.iter().collect(), |a: &Entry<'_, '_>, b| a.0.span().start < b.0.span().start)
 }
 
 fn raw<'a>(value: &'a Spanned<DeValue<'_>>) -> Raw<'a> {

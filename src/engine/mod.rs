@@ -21,6 +21,7 @@ use crate::base::clock::Now;
 use crate::base::ids::{Ids, TaskId};
 use crate::base::json::Json;
 use crate::base::limits::Limits;
+use crate::base::order::sorted;
 use crate::engine::feed::{Cursor, ENTRIES, Read};
 use crate::engine::memory::{Memory, MemoryFull};
 use crate::engine::queue::{Bounds, Late, Queue, Timers};
@@ -543,7 +544,7 @@ impl Engine {
     fn turn(&self, slot: &Slot) -> Option<Turn> {
         let brain = self.settings.brain.as_ref()?;
         let message = slot.task.history.last()?.text().into_owned();
-        let mut earlier: Vec<&Slot> = self
+        let earlier: Vec<&Slot> = self
             .store
             .iter()
             .map(|(_, other)| other)
@@ -554,10 +555,9 @@ impl Engine {
                     && other.caller == slot.caller
             })
             .collect();
-        earlier.sort_unstable_by_key(|other| std::cmp::Reverse(other.sequence));
         let mut room = self.settings.context_bytes.saturating_sub(message.len());
         let mut said = vec![Said { role: Speaker::User, text: message }];
-        for other in earlier {
+        for other in sorted(earlier, |a, b| a.sequence > b.sequence) {
             let asked = other.task.history.first().map(|first| first.text());
             let answered = other.task.status.message.as_ref().map(|last| last.text());
             let (Some(asked), Some(answered)) = (asked, answered) else { continue };

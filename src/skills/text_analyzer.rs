@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::base::json::Json;
+use crate::base::order::sorted;
 
 /// Different words that are told apart.
 const DISTINCT_WORDS: usize = 4096;
@@ -147,9 +148,8 @@ pub fn analyze(text: &str) -> Report {
         (before, at) = (word, end);
     }
     let unique_words = table.len() as u64;
-    let mut frequent_words: Vec<_> = table.into_iter().collect();
-    // Stable: equals stay in the table's alphabetical order.
-    frequent_words.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    // Equals stay in the table's alphabetical order.
+    let mut frequent_words = sorted(table.into_iter().collect(), |a, b| a.1 > b.1);
     frequent_words.truncate(LISTED_WORDS);
 
     let (lines, paragraphs) = count_lines(text);
@@ -484,7 +484,7 @@ impl Tally {
     fn numbers(mut self) -> Numbers {
         let count = quotient(self.count, 1);
         let median = (self.count == self.kept.len() as u64).then(|| {
-            self.kept.sort_by(f64::total_cmp);
+            self.kept = sorted(std::mem::take(&mut self.kept), |a, b| a.total_cmp(b).is_lt());
             let upper = self.kept.len() / 2;
             let lower = self.kept.len().saturating_sub(1) / 2;
             f64::midpoint(self.kept[lower], self.kept[upper])
