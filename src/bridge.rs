@@ -178,6 +178,7 @@ fn do_job(job: Job, line: Option<&mut Line>, tell: &dyn Fn(Update) -> bool) {
             tell(match piece {
                 Piece::Text(text) => Update::Text(run, text.to_owned()),
                 Piece::Alive => Update::Alive(run),
+                Piece::Whole(end) => Update::Whole(run, end),
                 Piece::End(end) => Update::Ended(run, End::Turn(end)),
             });
         }),

@@ -68,6 +68,8 @@ pub enum Update {
     Text(Run, String),
     /// The model works, without text for the reply.
     Alive(Run),
+    /// The reply is whole; its counts and the stream's end may still come.
+    Whole(Run, TurnEnd),
     /// The job is over; its thread may still tidy up.
     Ended(Run, End),
     /// The thread is free.

@@ -580,6 +580,12 @@ impl Engine {
         match update {
             Update::Free(run) => self.queue.free(run),
             Update::Alive(run) => self.queue.payload(run, now),
+            Update::Whole(run, end) => {
+                self.queue.whole(run, end, now);
+                if let Some(deadline) = self.queue.deadline() {
+                    self.arm(deadline);
+                }
+            }
             Update::Text(run, text) => {
                 self.queue.payload(run, now);
                 let task = self.queue.task_of(run).and_then(|id| self.store.find(id));
@@ -706,14 +712,17 @@ impl Engine {
     /// Does what is due by time alone.
     pub fn tick(&mut self, now: Now) {
         while let Some((id, late, after)) = self.queue.late(now) {
-            let error = match late {
-                Late::First => ModelError::Stalled { after, first: true },
-                Late::Idle => ModelError::Stalled { after, first: false },
-                Late::Turn => ModelError::TurnTooLong { after },
+            let end = match late {
+                Late::First => Err(ModelError::Stalled { after, first: true }),
+                Late::Idle => Err(ModelError::Stalled { after, first: false }),
+                Late::Turn => Err(ModelError::TurnTooLong { after }),
+                Late::Rest(end) => Ok(end),
             };
             self.queue.drop_task(id);
-            if let Some(at) = self.store.find(id) {
-                self.fail(at, &error, now);
+            let Some(at) = self.store.find(id) else { continue };
+            match end {
+                Ok(turn) => self.complete(at, &turn, now),
+                Err(error) => self.fail(at, &error, now),
             }
         }
         self.queue.stop_tidying(now);

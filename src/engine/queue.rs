@@ -9,6 +9,7 @@ use crate::a2a::op::Principal;
 use crate::base::clock::Now;
 use crate::base::ids::TaskId;
 use crate::base::limits::{QUEUE, RELAYS};
+use crate::llm::TurnEnd;
 use crate::work::{Cancel, Lane, Run};
 
 /// Local jobs that may wait: each takes milliseconds.
@@ -16,6 +17,9 @@ pub const LOCAL_QUEUE: usize = 32;
 
 /// A thread whose job has ended may read the rest of the reply this long, to keep the connection.
 const TIDY: Duration = Duration::from_millis(250);
+
+/// A whole reply waits this long for its counts and the stream's end.
+const REST: Duration = Duration::from_secs(2);
 
 /// Relays and the one local thread.
 const RUNNING: usize = RELAYS + 1;
@@ -57,6 +61,8 @@ struct Running {
     cancel: Cancel,
     started: Now,
     last_payload: Option<Now>,
+    /// Set once the reply is whole: how it ended, and since when that is known.
+    whole: Option<(TurnEnd, Now)>,
     /// Set once the job has ended: until when its thread may tidy up.
     tidy: Option<Duration>,
     timers: Option<Timers>,
@@ -71,6 +77,8 @@ pub enum Late {
     Idle,
     /// The whole turn took too long.
     Turn,
+    /// The reply is whole, and what may follow it does not come.
+    Rest(TurnEnd),
 }
 
 /// Waiting and running jobs.
@@ -138,6 +146,7 @@ impl Queue {
             cancel: cancel.clone(),
             started: now,
             last_payload: None,
+            whole: None,
             tidy: None,
             timers,
         };
@@ -154,6 +163,13 @@ impl Queue {
     pub fn payload(&mut self, run: Run, now: Now) {
         if let Some(job) = self.running.iter_mut().find(|job| job.run == run) {
             job.last_payload = Some(now);
+        }
+    }
+
+    /// The job's reply is whole.
+    pub fn whole(&mut self, run: Run, end: TurnEnd, now: Now) {
+        if let Some(job) = self.running.iter_mut().find(|job| job.run == run) {
+            job.whole = Some((end, now));
         }
     }
 
@@ -231,6 +247,9 @@ impl Running {
     fn deadline(&self) -> Option<(Late, Duration, Duration)> {
         self.task?;
         let timers = self.timers?;
+        if let Some((end, since)) = self.whole {
+            return Some((Late::Rest(end), REST, since.mono + REST));
+        }
         let silence = match self.last_payload {
             None => (Late::First, timers.first, self.started.mono + timers.first),
             Some(last) => (Late::Idle, timers.idle, last.mono + timers.idle),
@@ -244,6 +263,7 @@ impl Running {
 mod tests {
     use super::*;
     use crate::base::ids::Ids;
+    use crate::llm::{Finish, Usage};
 
     const TIMERS: Timers = Timers {
         first: Duration::from_mins(1),
@@ -326,6 +346,19 @@ mod tests {
         queue.stop_tidying(at(2));
         assert!(cancel.is_fired());
         assert_eq!(queue.deadline(), None);
+    }
+
+    #[test]
+    fn a_whole_reply_waits_little_for_what_may_follow_it() {
+        let ids = task_ids(1);
+        let mut queue = Queue::new(Bounds { relays: 1, queue: 2 });
+        assert!(queue.wait(ids[0], Lane::Relay, caller(1)));
+        let (run, _) = queue.start(ids[0], Some(TIMERS), at(0)).unwrap();
+        let end = TurnEnd { finish: Finish::Stop, usage: Usage::default() };
+        queue.payload(run, at(5));
+        queue.whole(run, end, at(5));
+        assert_eq!(queue.late(at(6)), None);
+        assert_eq!(queue.late(at(7)).map(|late| late.1), Some(Late::Rest(end)));
     }
 
     #[test]

@@ -475,7 +475,7 @@ mod tests {
     fn ids() -> Ids {
         let mut random = Random(7);
         Ids::new(Box::new(move |bytes| {
-            bytes.fill_with(|| u8::try_from(random.below(256)).unwrap())
+            bytes.fill_with(|| u8::try_from(random.below(256)).unwrap());
         }))
     }
 

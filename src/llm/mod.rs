@@ -237,7 +237,7 @@ impl Reply {
     /// # Errors
     /// [`ModelError::Truncated`] unless the model gave a reason to stop (`[DONE]` counts as one in
     /// the form that has it).
-    pub fn end(self) -> Result<TurnEnd, ModelError> {
+    pub fn end(&self) -> Result<TurnEnd, ModelError> {
         let State { stage, finish, usage, tools, refused, .. } = self.state;
         let finish = match finish {
             Some(_) if stage == Stage::Broken => return Err(ModelError::Truncated),

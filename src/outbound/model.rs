@@ -27,6 +27,8 @@ const LINE: usize = 1024 * 1024;
 const ERROR_BODY: u64 = 4 * 1024;
 /// For each write of the request.
 const WRITE: Duration = Duration::from_secs(30);
+/// A read of the socket outlives every timer of the engine by this much: the engine knows better what was missed.
+const SPARE: Duration = Duration::from_secs(5);
 /// Bytes read after the reply's end, so that the connection can be used again.
 const TAIL: usize = 64 * 1024;
 
@@ -37,6 +39,8 @@ pub enum Piece<'a> {
     Text(&'a str),
     /// A sign of life without text.
     Alive,
+    /// The model gave a reason to end; only counts and the form's end mark can follow.
+    Whole(TurnEnd),
     /// The reply is complete; what follows only tidies the connection.
     End(Result<TurnEnd, ModelError>),
 }
@@ -93,7 +97,7 @@ impl Line {
         let relay = &self.relay;
         let first = if provider.local { relay.first_local } else { relay.first };
         let line = self.agent.get_or_insert_with(|| {
-            let read = first.max(relay.idle);
+            let read = relay.connect + first.max(relay.idle) + SPARE;
             agent(&url, Timeouts { connect: relay.connect, read, write: WRITE })
         });
         let stopper = line.clone();
@@ -127,6 +131,8 @@ enum Attempt {
     NoReply(ModelError),
     /// Something came.
     Failed(ModelError),
+    /// The end was told already; only the connection is not to be used again.
+    Untidy,
 }
 
 impl From<ModelError> for Attempt {
@@ -213,6 +219,7 @@ fn read_reply(
     }
     let mut parser = Parser::new(LINE);
     let mut chunk = vec![0; CHUNK].into_boxed_slice();
+    let mut is_whole = false;
     while !reply.is_closed() {
         let read = match body.read(&mut chunk) {
             Ok(read) => read,
@@ -230,6 +237,10 @@ fn read_reply(
                 reply.frame(event, data, &mut |delta| each(piece(delta)))?;
             }
         }
+        if !is_whole && reply.is_finished() && !reply.is_closed() {
+            is_whole = true;
+            each(Piece::Whole(reply.end()?));
+        }
     }
     each(Piece::End(Ok(reply.end()?)));
     // The engine has its answer; only the last chunk's end is missing, and it gives this little time.
@@ -241,8 +252,7 @@ fn read_reply(
             Err(_) => break,
         }
     }
-    // The end was said, so this is nobody's failure; but the connection is not to be used again.
-    Err(Attempt::Failed(ModelError::Truncated))
+    Err(Attempt::Untidy)
 }
 
 fn piece(delta: Delta<'_>) -> Piece<'_> {

@@ -2,7 +2,14 @@
 //!
 //! No sleeps and no fixed ports: tests wait for a line, an event or an end of file, each with a deadline that is
 //! far above what they expect.
-#![allow(dead_code, reason = "every test file uses its own part of this")]
+#![allow(
+    dead_code,
+    clippy::disallowed_methods,
+    clippy::needless_pass_by_value,
+    clippy::unwrap_used,
+    clippy::must_use_candidate,
+    reason = "every test file uses its own part of this, and a test may do what the program may not"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
