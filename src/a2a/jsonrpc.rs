@@ -76,8 +76,13 @@ pub fn decode(body: &[u8], depth: usize) -> Result<Request, Refusal> {
         let error = A2aError::Parse(format!("nested deeper than {depth} levels"));
         return Err(Refusal { id: Id::null(), error });
     }
-    let Ok(envelope) = serde_json::from_slice::<Envelope<'_>>(body) else {
-        return Err(diagnose(body));
+    // Checked once for the whole text instead of string by string.
+    let text = str::from_utf8(body).map_err(|error| {
+        let error = A2aError::Parse(format!("not UTF-8 at byte {}", error.valid_up_to()));
+        Refusal { id: Id::null(), error }
+    })?;
+    let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(text) else {
+        return Err(diagnose(text));
     };
     let id = match envelope.id.0.map(RawValue::get).map(checked_id) {
         Some(Ok(id)) => id,
@@ -136,7 +141,7 @@ fn checked_id(raw: &str) -> Result<Id, A2aError> {
 }
 
 /// Why a body that did not fit `Envelope` is no request.
-fn diagnose(body: &[u8]) -> Refusal {
+fn diagnose(body: &str) -> Refusal {
     #[derive(Deserialize)]
     struct Members<'a> {
         #[serde(borrow)]
@@ -153,16 +158,16 @@ fn diagnose(body: &[u8]) -> Refusal {
     if let Err(error) = is_json(body) {
         return refuse(Id::null(), A2aError::Parse(error.to_string()));
     }
-    if body.trim_ascii_start().starts_with(b"[") {
+    if body.trim_ascii_start().starts_with('[') {
         return refuse(
             Id::null(),
             invalid("batches are not supported; send one request at a time"),
         );
     }
-    if !body.trim_ascii_start().starts_with(b"{") {
+    if !body.trim_ascii_start().starts_with('{') {
         return refuse(Id::null(), invalid("expected an object"));
     }
-    let members = match serde_json::from_slice::<Members<'_>>(body) {
+    let members = match serde_json::from_str::<Members<'_>>(body) {
         Ok(members) => members,
         Err(error) => return refuse(Id::null(), invalid(&without_position(&error))),
     };
@@ -196,7 +201,7 @@ fn diagnose(body: &[u8]) -> Refusal {
 /// Begins a reply; write the result, then [`finish`] it.
 pub fn begin(json: &mut Json, id: &Id) {
     json.open_object();
-    json.member("jsonrpc", "2.0");
+    json.word("jsonrpc", "2.0");
     json.key("id");
     json.raw(&id.0);
     json.key("result");
@@ -211,7 +216,7 @@ pub fn finish(json: &mut Json) {
 pub fn error(id: &Id, error: &A2aError) -> String {
     let mut json = Json::with_capacity(160);
     json.open_object();
-    json.member("jsonrpc", "2.0");
+    json.word("jsonrpc", "2.0");
     json.key("id");
     json.raw(&id.0);
     json.key("error");
@@ -247,6 +252,7 @@ mod tests {
     fn each_kind_of_bad_body_has_its_code() {
         let cases = [
             ("", -32700),
+            ("\u{feff}{}", -32700),
             ("{", -32700),
             (r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":}}"#, -32700),
             (r#"{"jsonrpc":5,"id":1,"method":"tasks/get","params":{"a":}}"#, -32700),

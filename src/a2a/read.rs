@@ -115,8 +115,8 @@ pub fn depth_within(json: &[u8], limit: usize) -> bool {
 }
 
 /// Whether `text` is one JSON value and nothing else.
-pub fn is_json(text: &[u8]) -> Result<(), serde_json::Error> {
-    serde_json::from_slice::<IgnoredAny>(text).map(|_| ())
+pub fn is_json(text: &str) -> Result<(), serde_json::Error> {
+    serde_json::from_str::<IgnoredAny>(text).map(|_| ())
 }
 
 /// The path of the value that holds, or ends at, byte `offset` of the valid JSON text `json`: `message.parts[0].text`.

@@ -3,6 +3,8 @@
 //! Reading is tolerant where CodeTether's public pages write it looser: parts as `{"type":"text","content":".."}`,
 //! without `messageId`, `role` or `kind`. Strict otherwise: an error names the member that does not fit.
 
+use std::fmt::Write as _;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -14,7 +16,7 @@ use crate::a2a::model::{
 use crate::a2a::op::{Event, Send};
 use crate::a2a::read::{LIST, List, Str, object};
 use crate::base::clock::rfc3339_into;
-use crate::base::ids::{ContextId, TaskId};
+use crate::base::ids::{ContextId, TaskId, uuid_into};
 use crate::base::json::Json;
 
 /// Bytes of a client's message id.
@@ -311,11 +313,11 @@ const fn state_name(state: TaskState, loose: bool) -> &'static str {
 /// Writes a task with its `history` most recent messages.
 pub fn task_into(json: &mut Json, task: &Task, history: Option<usize>) {
     json.open_object();
-    json.member("kind", "task");
+    json.word("kind", "task");
     json.key("id");
-    json.string_from(&task.id);
+    json.plain(|text| task.id.write(text));
     json.key("contextId");
-    json.string_from(&task.context);
+    context_into(json, &task.context);
     json.key("status");
     status_into(json, task, &task.status);
     if !task.artifacts.is_empty() {
@@ -348,17 +350,24 @@ pub fn event_into(json: &mut Json, event: &Event<'_>) {
         Event::Task(task) => task_into(json, task, None),
         Event::Status { task, status } => {
             json.open_object();
-            json.member("kind", "status-update");
+            json.word("kind", "status-update");
             owner_into(json, task);
             json.key("status");
             status_into(json, task, status);
             json.key("final");
             json.bool(status.state.is_settled());
+            // A stream is all that its reader sees of the task: how the reply ended belongs into it.
+            if status.state.is_final()
+                && let Some(metadata) = &task.metadata
+            {
+                json.key("metadata");
+                json.raw(metadata);
+            }
             json.close_object();
         }
         Event::Artifact { task, artifact, chunk, append } => {
             json.open_object();
-            json.member("kind", "artifact-update");
+            json.word("kind", "artifact-update");
             owner_into(json, task);
             json.key("artifact");
             artifact_into(json, artifact, *chunk);
@@ -375,34 +384,42 @@ pub fn event_into(json: &mut Json, event: &Event<'_>) {
 
 fn owner_into(json: &mut Json, task: &Task) {
     json.key("taskId");
-    json.string_from(&task.id);
+    json.plain(|text| task.id.write(text));
     json.key("contextId");
-    json.string_from(&task.context);
+    context_into(json, &task.context);
+}
+
+fn context_into(json: &mut Json, context: &ContextId) {
+    match context {
+        ContextId::Uuid(uuid) => json.plain(|text| uuid_into(text, uuid)),
+        ContextId::Text(text) => json.string(text),
+    }
 }
 
 fn status_into(json: &mut Json, task: &Task, status: &Status) {
     json.open_object();
-    json.member("state", state_name(status.state, task.loose));
+    json.word("state", state_name(status.state, task.loose));
     if let Some(message) = &status.message {
         json.key("message");
         message_into(json, task, message);
     }
     json.key("timestamp");
-    let mut stamp = String::with_capacity(24);
-    rfc3339_into(&mut stamp, status.unix_ms);
-    json.string(&stamp);
+    json.plain(|text| rfc3339_into(text, status.unix_ms));
     json.close_object();
 }
 
 fn message_into(json: &mut Json, task: &Task, message: &Message) {
     json.open_object();
-    json.member("kind", "message");
+    json.word("kind", "message");
     json.key("messageId");
     match &message.id {
         MessageId::Given(id) => json.string(id),
-        MessageId::Own(number) => json.string_from(&format_args!("{}-{number}", task.id)),
+        MessageId::Own(number) => json.plain(|text| {
+            task.id.write(text);
+            let _ = write!(text, "-{number}");
+        }),
     }
-    json.member(
+    json.word(
         "role",
         match message.role {
             Role::User => "user",
@@ -430,15 +447,15 @@ fn message_into(json: &mut Json, task: &Task, message: &Message) {
 
 fn artifact_into(json: &mut Json, artifact: &Artifact, chunk: Option<&str>) {
     json.open_object();
-    json.member("artifactId", artifact.id);
-    json.member("name", artifact.name);
+    json.word("artifactId", artifact.id);
+    json.word("name", artifact.name);
     json.key("parts");
     match chunk {
         None if !artifact.parts.is_empty() => parts_into(json, &artifact.parts),
         _ => {
             json.open_array();
             json.open_object();
-            json.member("kind", "text");
+            json.word("kind", "text");
             json.member("text", chunk.unwrap_or(&artifact.growing));
             json.close_object();
             json.close_array();
@@ -453,7 +470,7 @@ fn parts_into(json: &mut Json, parts: &[Part]) {
         json.open_object();
         let extra = part.extra.as_deref();
         let file = |json: &mut Json, member: &str, value: &str| {
-            json.member("kind", "file");
+            json.word("kind", "file");
             json.key("file");
             json.open_object();
             json.member(member, value);
@@ -467,13 +484,13 @@ fn parts_into(json: &mut Json, parts: &[Part]) {
         };
         match &part.content {
             Content::Text(text) => {
-                json.member("kind", "text");
+                json.word("kind", "text");
                 json.member("text", text);
             }
             Content::Raw(bytes) => file(json, "bytes", bytes),
             Content::Url(uri) => file(json, "uri", uri),
             Content::Data(data) => {
-                json.member("kind", "data");
+                json.word("kind", "data");
                 json.key("data");
                 json.raw(data);
             }
@@ -634,6 +651,9 @@ mod tests {
             "metadata": {"model": "m"},
         });
         assert_eq!(serde_json::from_str::<serde_json::Value>(json.as_str()).unwrap(), expected);
+        let mut json = Json::default();
+        event_into(&mut json, &Event::Status { task: &task, status: &task.status });
+        assert!(json.as_str().ends_with(r#""final":true,"metadata":{"model":"m"}}"#));
         let loose = Task { loose: true, ..task };
         let mut json = Json::default();
         task_into(&mut json, &loose, Some(0));

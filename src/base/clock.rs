@@ -29,27 +29,24 @@ impl Now {
 pub fn rfc3339_into(out: &mut String, unix_ms: u64) {
     let (days, ms_of_day) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
     let (year, month, day) = civil_from_days(days);
-    digits(out, year, 4);
-    out.push('-');
-    digits(out, month, 2);
-    out.push('-');
-    digits(out, day, 2);
-    out.push('T');
-    digits(out, ms_of_day / 3_600_000, 2);
-    out.push(':');
-    digits(out, ms_of_day / 60_000 % 60, 2);
-    out.push(':');
-    digits(out, ms_of_day / 1000 % 60, 2);
-    out.push('.');
-    digits(out, ms_of_day % 1000, 3);
-    out.push('Z');
-}
-
-fn digits(out: &mut String, value: u64, width: u32) {
-    for place in (0..width).rev() {
-        let digit = value / 10_u64.pow(place) % 10;
-        out.push(char::from(b'0' + u8::try_from(digit).unwrap_or(0)));
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let fields = [
+        (0, 4, year),
+        (5, 2, month),
+        (8, 2, day),
+        (11, 2, ms_of_day / 3_600_000),
+        (14, 2, ms_of_day / 60_000 % 60),
+        (17, 2, ms_of_day / 1000 % 60),
+        (20, 3, ms_of_day % 1000),
+    ];
+    for (start, width, value) in fields {
+        let mut rest = value;
+        for digit in text[start..start + width].iter_mut().rev() {
+            *digit += u8::try_from(rest % 10).unwrap_or(0);
+            rest /= 10;
+        }
     }
+    out.push_str(str::from_utf8(&text).unwrap_or_default());
 }
 
 /// Year, month and day of a count of days since 1970-01-01 in the Gregorian calendar.

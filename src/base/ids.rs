@@ -143,13 +143,17 @@ impl fmt::Debug for Ids {
 /// Appends the text of a UUID.
 pub fn uuid_into(out: &mut String, uuid: &[u8; 16]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    for (at, byte) in uuid.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            out.push('-');
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for (index, byte) in uuid.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            at += 1;
         }
-        out.push(char::from(HEX[usize::from(byte >> 4)]));
-        out.push(char::from(HEX[usize::from(byte & 15)]));
+        text[at] = HEX[usize::from(byte >> 4)];
+        text[at + 1] = HEX[usize::from(byte & 15)];
+        at += 2;
     }
+    out.push_str(str::from_utf8(&text).unwrap_or_default());
 }
 
 /// Reads a UUID in its one canonical, lower-case spelling; other spellings are other texts.

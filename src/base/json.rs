@@ -129,7 +129,21 @@ impl Json {
         self.string(value);
     }
 
-    /// A string value that `write` produces in place, escaped as it is written.
+    /// A string value that `write` appends and that needs no escaping: an id, a date.
+    pub fn plain(&mut self, write: impl FnOnce(&mut String)) {
+        self.separate();
+        self.text.push('"');
+        write(&mut self.text);
+        self.text.push('"');
+    }
+
+    /// A name and a constant of ours, which needs no escaping.
+    pub fn word(&mut self, name: &str, value: &'static str) {
+        self.key(name);
+        self.plain(|text| text.push_str(value));
+    }
+
+    /// A string value whose `Display` is escaped as it is written.
     pub fn string_from(&mut self, value: &dyn std::fmt::Display) {
         self.separate();
         self.text.push('"');
@@ -149,14 +163,12 @@ impl std::fmt::Write for Escaped<'_> {
 
 /// Appends `value` with quotes, backslashes and control characters escaped.
 pub fn escape_into(out: &mut String, value: &str) {
-    let mut clean = 0;
-    for (at, byte) in value.bytes().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
+    let mut rest = value;
+    while let Some(at) = rest.bytes().position(|byte| ESCAPED[usize::from(byte)]) {
         // Every escaped byte is ASCII, so these cuts are character boundaries.
-        out.push_str(&value[clean..at]);
-        clean = at + 1;
+        out.push_str(&rest[..at]);
+        let byte = rest.as_bytes()[at];
+        rest = &rest[at + 1..];
         match byte {
             b'"' => out.push_str("\\\""),
             b'\\' => out.push_str("\\\\"),
@@ -168,8 +180,21 @@ pub fn escape_into(out: &mut String, value: &str) {
             }
         }
     }
-    out.push_str(&value[clean..]);
+    out.push_str(rest);
 }
+
+/// The bytes that JSON text may not hold as they are (RFC 8259 §7).
+const ESCAPED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        table[control] = true;
+        control += 1;
+    }
+    table[b'"' as usize] = true;
+    table[b'\\' as usize] = true;
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -421,7 +421,9 @@ impl Engine {
                 }
                 let Some(slot) = self.store.slot_mut(at) else { return };
                 let text = artifact.parts[0].clone();
-                slot.feed.whole(slot.task.artifacts.len());
+                if slot.is_read() {
+                    slot.feed.whole(slot.task.artifacts.len());
+                }
                 slot.task.artifacts.push(artifact);
                 let message = slot.say(text);
                 self.set_status(at, TaskState::Completed, Some(message), now);
@@ -646,7 +648,9 @@ impl Engine {
         let growing = &mut slot.task.artifacts[index].growing;
         growing.reserve_exact(wanted.saturating_sub(growing.len()));
         growing.push_str(text);
-        slot.feed.grown(index, length);
+        if slot.is_read() {
+            slot.feed.grown(index, length);
+        }
         self.touch(at);
         Ok(())
     }

@@ -333,7 +333,9 @@ impl Store {
             return false;
         }
         let is_final = status.state.is_final();
-        slot.feed.status(status.clone());
+        if slot.is_read() {
+            slot.feed.status(status.clone());
+        }
         slot.task.status = status;
         if is_final {
             slot.pending = None;
@@ -419,6 +421,11 @@ impl Store {
 }
 
 impl Slot {
+    /// Whether anybody reads the feed. Readers begin at its end, so what happened before them need not be kept.
+    pub fn is_read(&self) -> bool {
+        self.readers > 0
+    }
+
     /// A message of the agent's own.
     pub fn say(&mut self, part: Part) -> Rc<Message> {
         self.own_messages += 1;

@@ -322,9 +322,12 @@ fn encode(id: &Id, task: &Task, history: Option<usize>) -> String {
 /// `application/json`, `application/*+json`, with or without parameters.
 fn is_json(media_type: &[u8]) -> bool {
     let end = media_type.iter().position(|&byte| byte == b';').unwrap_or(media_type.len());
-    let essence = media_type[..end].trim_ascii().to_ascii_lowercase();
-    essence == b"application/json"
-        || (essence.starts_with(b"application/") && essence.ends_with(b"+json"))
+    let essence = media_type[..end].trim_ascii();
+    let begins = |with: &[u8]| {
+        essence.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
+    };
+    let ends = essence.len() >= 5 && essence[essence.len() - 5..].eq_ignore_ascii_case(b"+json");
+    essence.eq_ignore_ascii_case(b"application/json") || (begins(b"application/") && ends)
 }
 
 fn event_stream(peer: &Peer, feed: Feed) -> Response<Reply> {

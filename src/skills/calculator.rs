@@ -36,7 +36,7 @@ const OPERATIONS: usize = 256;
 /// Largest numerator or denominator, in bits: more than 1000 decimal digits.
 const BITS: usize = 4096;
 /// Sum over all operations of the operands' sizes times the largest of them, in 32-bit limbs: what bounds the time.
-const WORK: usize = 1 << 22;
+const WORK: usize = 1 << 20;
 /// Fractional digits to which an exact decimal is written in full.
 const FRACTION_DIGITS: usize = 30;
 /// Digits of a rounded result.
@@ -421,7 +421,7 @@ fn literal(text: &str) -> Option<Ratio> {
             return None;
         }
     }
-    if value.is_zero() {
+    if value.is_zero() || exponent == 0 {
         return Some(Ratio::whole(value));
     }
     let power = Natural::from(10).power(exponent.unsigned_abs())?;
@@ -1288,6 +1288,9 @@ impl Ratio {
 
     /// Knuth, volume 2, 4.5.1: smaller divisors to look for than after adding over the common denominator.
     fn plus(&self, other: &Self) -> Self {
+        if self.den.is_one() && other.den.is_one() && self.negative == other.negative {
+            return Self::whole(self.num.plus(&other.num)).signed(self.negative);
+        }
         let common = self.den.gcd(&other.den);
         let own = self.den.divide(&common).0;
         let theirs = other.den.divide(&common).0;
@@ -1305,6 +1308,10 @@ impl Ratio {
     }
 
     fn times(&self, other: &Self) -> Result<Self, CalculatorError> {
+        if self.den.is_one() && other.den.is_one() {
+            let num = self.num.bounded_times(&other.num)?;
+            return Ok(Self::whole(num).signed(self.negative != other.negative));
+        }
         let left = self.num.gcd(&other.den);
         let right = other.num.gcd(&self.den);
         let num = self.num.divide(&left).0.bounded_times(&other.num.divide(&right).0)?;
@@ -1378,6 +1385,9 @@ impl Ratio {
 
     /// The amount as a decimal, if that needs no more than 30 fractional digits.
     fn decimal(&self) -> Option<String> {
+        if self.den.is_one() {
+            return Some(self.num.decimal());
+        }
         let scale = Natural::from(10).raised(FRACTION_DIGITS as u64);
         let (factor, rest) = scale.divide(&self.den);
         if !rest.is_zero() {
@@ -1666,6 +1676,9 @@ impl Natural {
 
     /// The greatest common divisor; that of a number and zero is the number.
     fn gcd(&self, other: &Self) -> Self {
+        if self.is_one() || other.is_one() {
+            return Self::from(1);
+        }
         let (mut a, mut b) = (self.clone(), other.clone());
         while !b.is_zero() {
             let rest = a.divide(&b).1;
@@ -1725,6 +1738,9 @@ impl Natural {
 
     fn decimal(&self) -> String {
         const CHUNK: u32 = 1_000_000_000;
+        if let Some(small) = self.small() {
+            return small.to_string();
+        }
         let mut chunks = Vec::new();
         let mut rest = self.clone();
         while !rest.is_zero() {
