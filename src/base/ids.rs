@@ -92,17 +92,17 @@ impl fmt::Display for ContextId {
 /// Fills its argument with random bytes.
 type Source = Box<dyn FnMut(&mut [u8])>;
 
-/// Makes ids from a source of random bytes, a few hundred bytes at a time.
+/// Makes ids from a source of random bytes, a kilobyte at a time.
 pub struct Ids {
     source: Source,
-    pool: [u8; 256],
+    pool: [u8; 1024],
     used: usize,
 }
 
 impl Ids {
     /// `source` fills its argument with random bytes; tests script it.
     pub fn new(source: Source) -> Self {
-        Self { source, pool: [0; 256], used: 256 }
+        Self { source, pool: [0; 1024], used: 1024 }
     }
 
     /// A fresh task id for `slot` of the store.

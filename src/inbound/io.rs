@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::rt::ReadBufCursor;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -141,24 +141,22 @@ impl hyper::rt::Read for Socket {
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        loop {
-            match this.stream.poll_read_ready(context)? {
-                Poll::Pending => return this.poll_silence(context),
-                Poll::Ready(()) => {
-                    let mut scratch = this.scratch.borrow_mut();
-                    let room = buffer.remaining().min(CHUNK);
-                    match this.stream.try_read(&mut scratch[..room]) {
-                        Ok(read) => {
-                            if read > 0 && this.progress.phase.get() == Phase::Idle {
-                                this.progress.enter(Phase::Head);
-                            }
-                            buffer.put_slice(&scratch[..read]);
-                            return Poll::Ready(Ok(()));
-                        }
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        Err(error) => return Poll::Ready(Err(error)),
-                    }
+        let mut scratch = this.scratch.borrow_mut();
+        let room = buffer.remaining().min(CHUNK);
+        // Not `try_read`: this one knows that a short read has emptied the socket, and spares a system call.
+        let mut read = ReadBuf::new(&mut scratch[..room]);
+        match Pin::new(&mut this.stream).poll_read(context, &mut read) {
+            Poll::Ready(result) => {
+                let filled = read.filled();
+                if !filled.is_empty() && this.progress.phase.get() == Phase::Idle {
+                    this.progress.enter(Phase::Head);
                 }
+                buffer.put_slice(filled);
+                Poll::Ready(result)
+            }
+            Poll::Pending => {
+                drop(scratch);
+                this.poll_silence(context)
             }
         }
     }
