@@ -58,7 +58,7 @@ for target in "$@"; do
     flags="$flags --remap-path-prefix=$PWD=tetherlet --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
     upper=$(echo "$target" | tr 'a-z-' 'A-Z_')
     lower=$(echo "$target" | tr - _)
-    set -- cargo build --locked --release --target "$target"
+    set -- cargo build --locked --release --target "$target" ${CARGO_EXAMPLE:+--example "$CARGO_EXAMPLE"}
     if [ "$small" = yes ]; then
         rustup component list --installed | grep -q '^rust-src' || rustup component add rust-src >/dev/null 2>&1
         flags="$flags -Zunstable-options -Cpanic=immediate-abort"
