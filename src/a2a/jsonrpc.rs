@@ -8,7 +8,9 @@ use serde_json::value::RawValue;
 
 use crate::a2a::error::A2aError;
 use crate::a2a::op::Operation;
-use crate::a2a::read::{Str, depth_within, is_json, member_at, offset_of, without_position};
+use crate::a2a::read::{
+    Object, Str, depth_within, is_json, member_at, offset_of, without_position,
+};
 use crate::a2a::v03;
 use crate::base::json::Json;
 
@@ -63,7 +65,7 @@ struct Envelope<'a> {
     #[serde(borrow)]
     method: Option<Str<'a>>,
     #[serde(borrow)]
-    params: Option<v03::Params<'a>>,
+    params: Option<Object<v03::Params<'a>>>,
 }
 
 /// Reads one request from a body.
@@ -81,7 +83,7 @@ pub fn decode(body: &[u8], depth: usize) -> Result<Request, Refusal> {
         let error = A2aError::Parse(format!("not UTF-8 at byte {}", error.valid_up_to()));
         Refusal { id: Id::null(), error }
     })?;
-    let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(text) else {
+    let Ok(Object(envelope)) = serde_json::from_str::<Object<Envelope<'_>>>(text) else {
         return Err(diagnose(text));
     };
     let id = match envelope.id.0.map(RawValue::get).map(checked_id) {
@@ -102,7 +104,7 @@ pub fn decode(body: &[u8], depth: usize) -> Result<Request, Refusal> {
 fn checked(
     version: Option<&str>,
     method: Option<&Str<'_>>,
-    params: Option<v03::Params<'_>>,
+    params: Option<Object<v03::Params<'_>>>,
 ) -> Result<Operation, A2aError> {
     if version != Some("2.0") {
         return Err(A2aError::InvalidRequest("jsonrpc: must be \"2.0\"".to_owned()));
@@ -110,7 +112,7 @@ fn checked(
     let Some(method) = method else {
         return Err(A2aError::InvalidRequest("method: missing".to_owned()));
     };
-    operation(method.as_str(), params.unwrap_or_default())
+    operation(method.as_str(), params.unwrap_or_default().0)
 }
 
 fn operation(method: &str, params: v03::Params<'_>) -> Result<Operation, A2aError> {
@@ -258,6 +260,7 @@ mod tests {
             (r#"{"jsonrpc":5,"id":1,"method":"tasks/get","params":{"a":}}"#, -32700),
             ("[]", -32600),
             (r#"[{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"id":"x"}}]"#, -32600),
+            (r#"["2.0",1,"tasks/get",{"id":"00000000-0000-4000-8000-000000000000"}]"#, -32600),
             ("5", -32600),
             (r#"{"id":1,"method":"tasks/get"}"#, -32600),
             (r#"{"jsonrpc":"1.0","id":1,"method":"tasks/get"}"#, -32600),
@@ -271,6 +274,14 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":1,"method":"tasks/fetch"}"#, -32601),
             (r#"{"jsonrpc":"2.0","id":1,"method":"tasks/get"}"#, -32602),
             (r#"{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":[1]}"#, -32602),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":["00000000-0000-4000-8000-000000000000"]}"#,
+                -32602,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"message/send","params":{"message":["m","user",[["text",null,"x"]]]}}"#,
+                -32602,
+            ),
             (r#"{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"id":5}}"#, -32602),
             (r#"{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"id":"x"}}"#, -32001),
             (r#"{"jsonrpc":"2.0","id":1,"method":"tasks/pushNotificationConfig/set"}"#, -32003),
@@ -295,6 +306,12 @@ mod tests {
         let body =
             format!(r#"{{"jsonrpc":"2.0","id":1,"x":{}{}}}"#, "[".repeat(80), "]".repeat(80));
         assert_eq!(code(&body).0, -32700);
+    }
+
+    #[test]
+    fn a_body_that_is_not_utf8_is_no_json() {
+        let body = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"nope\",\"x\":\"\xff\"}";
+        assert_eq!(decode(body, 64).unwrap_err().error.wire().code, -32700);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::a2a::model::{
     TaskState,
 };
 use crate::a2a::op::{Event, Send};
-use crate::a2a::read::{LIST, List, Str, object};
+use crate::a2a::read::{LIST, List, Object, Str, object};
 use crate::base::clock::rfc3339_into;
 use crate::base::ids::{ContextId, TaskId, uuid_into};
 use crate::base::json::Json;
@@ -32,9 +32,9 @@ pub struct Params<'a> {
     task_id: Option<Str<'a>>,
     history_length: Option<i64>,
     #[serde(borrow)]
-    message: Option<MessageIn<'a>>,
+    message: Option<Object<MessageIn<'a>>>,
     #[serde(borrow)]
-    configuration: Option<ConfigurationIn<'a>>,
+    configuration: Option<Object<ConfigurationIn<'a>>>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
 }
@@ -58,7 +58,7 @@ struct MessageIn<'a> {
     #[serde(borrow)]
     role: Option<Str<'a>>,
     #[serde(borrow)]
-    parts: Option<List<PartIn<'a>>>,
+    parts: Option<List<Object<PartIn<'a>>>>,
     #[serde(borrow)]
     context_id: Option<Str<'a>>,
     #[serde(borrow)]
@@ -84,7 +84,7 @@ struct PartIn<'a> {
     #[serde(borrow)]
     content: Option<Str<'a>>,
     #[serde(borrow)]
-    file: Option<FileIn<'a>>,
+    file: Option<Object<FileIn<'a>>>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -126,12 +126,13 @@ impl Params<'_> {
     /// # Errors
     /// `InvalidParams` naming the member; `TaskNotFound` for a task id that is none of ours.
     pub fn send(self) -> Result<Send, A2aError> {
-        let sent = self.message.ok_or_else(|| invalid("message: missing"))?;
+        let Object(sent) = self.message.ok_or_else(|| invalid("message: missing"))?;
         let parts = sent.parts.ok_or_else(|| invalid("message.parts: missing"))?.0;
         if parts.is_empty() {
             return Err(invalid("message.parts: at least one part is needed"));
         }
-        let loose = parts.iter().any(|part| part.kind.is_none() && part.loose_kind.is_some());
+        let loose =
+            parts.iter().any(|Object(part)| part.kind.is_none() && part.loose_kind.is_some());
         expect_kind(sent.kind.as_ref(), "message", "message.kind")?;
         match sent.role.as_ref().map(Str::as_str) {
             Some("user") => {}
@@ -152,7 +153,7 @@ impl Params<'_> {
         let parts = parts
             .into_iter()
             .enumerate()
-            .map(|(at, part)| part.checked(at))
+            .map(|(at, Object(part))| part.checked(at))
             .collect::<Result<Vec<_>, _>>()?;
         let task = match sent.task_id.as_ref().map(Str::as_str) {
             None | Some("") => None,
@@ -185,7 +186,7 @@ impl Params<'_> {
             parts,
             extra: (extra != MessageExtra::default()).then(|| Box::new(extra)),
         };
-        let configuration = self.configuration.as_ref();
+        let configuration = self.configuration.as_ref().map(|Object(configuration)| configuration);
         if configuration.is_some_and(|c| c.push_notification_config.is_some()) {
             return Err(A2aError::PushNotificationNotSupported);
         }
@@ -257,7 +258,7 @@ impl PartIn<'_> {
         };
         let content = match (kind, text, self.file, self.data) {
             (Some("text") | None, Some(text), ..) => Content::Text(text.as_str().into()),
-            (Some("file") | None, _, Some(file), _) => file.checked(&here, &mut extra)?,
+            (Some("file") | None, _, Some(Object(file)), _) => file.checked(&here, &mut extra)?,
             (Some("data") | None, .., Some(data)) => {
                 Content::Data(object(data, ".data").map_err(|what| here(&what))?.into())
             }

@@ -79,7 +79,9 @@ pub fn normal_url(text: &str) -> Result<String, UrlError> {
     }
     check_authority(authority)?;
     let path = path.trim_end_matches('/');
-    Ok(format!("{scheme}://{}{path}", authority.to_ascii_lowercase()))
+    let url = format!("{scheme}://{}{path}", authority.to_ascii_lowercase());
+    // The scheme may have come on top.
+    if url.len() > URL_BYTES { Err(UrlError::TooLong) } else { Ok(url) }
 }
 
 /// Why a text is no base URL.
@@ -252,6 +254,7 @@ mod tests {
             assert_eq!(normal_url(given), Err(error), "{given}");
         }
         assert_eq!(normal_url(&"a".repeat(2049)), Err(UrlError::TooLong));
+        assert_eq!(normal_url(&"a".repeat(2042)), Err(UrlError::TooLong));
     }
 
     #[test]

@@ -37,6 +37,8 @@ const OPERATIONS: usize = 256;
 const BITS: usize = 4096;
 /// Sum over all operations of the operands' sizes times the largest of them, in 32-bit limbs: what bounds the time.
 const WORK: usize = 1 << 20;
+/// What a common divisor costs, and with it every fraction, against a multiplication of the same size.
+const DIVISORS: usize = 4;
 /// Fractional digits to which an exact decimal is written in full.
 const FRACTION_DIGITS: usize = 30;
 /// Digits of a rounded result.
@@ -111,7 +113,13 @@ impl Expression {
                 Step::Apply(function, count) => {
                     let operands = stack.split_off(stack.len().saturating_sub(*count));
                     let sizes = operands.iter().map(Number::limbs);
-                    work += sizes.clone().sum::<usize>() * sizes.max().unwrap_or(0);
+                    let reduces = function.reduces()
+                        || operands.iter().any(|operand| operand.whole().is_none());
+                    let weight = if reduces { DIVISORS } else { 1 };
+                    work += weight * sizes.clone().sum::<usize>() * sizes.max().unwrap_or(0);
+                    if work > WORK {
+                        return Err(CalculatorError::TooMuchWork);
+                    }
                     function.apply(&operands)?.checked()?
                 }
             };
@@ -874,6 +882,11 @@ impl Entry {
 }
 
 impl Function {
+    /// Whether it looks for common divisors even of whole numbers.
+    const fn reduces(self) -> bool {
+        matches!(self, Self::Divide | Self::Modulo | Self::Mean | Self::Gcd | Self::Lcm)
+    }
+
     /// The result for `operands`, of which there are as many as the parser allowed.
     fn apply(self, operands: &[Number]) -> Result<Number, CalculatorError> {
         let a = operands.first().ok_or(CalculatorError::Empty)?;
@@ -2087,8 +2100,15 @@ mod tests {
         assert_eq!(result(&format!("sum({}1)", "1,".repeat(2000))), "2001");
         assert_eq!(Expression::parse(&" ".repeat(4097)).unwrap_err(), CalculatorError::TooLong);
         assert!(Expression::claim(&format!("1+1{}", " ".repeat(4096))).is_none());
-        let heavy = format!("0{}", "+2^3900/3^2400".repeat(60));
-        assert_eq!(result(&heavy), "calculation takes too much work");
+        for heavy in [
+            format!("0{}", "+2^3900/3^2400".repeat(60)),
+            format!("0{}", "+2^4000/(3^2500-2)".repeat(40)),
+            format!("0{}", "+gcd(2^4000-1,3^2500-2)".repeat(40)),
+            format!("avg({}1)", "1/3^1200,1/7^600,".repeat(30)),
+        ] {
+            assert_eq!(result(&heavy), "calculation takes too much work");
+        }
+        assert_eq!(result(&format!("avg({}1.5)", "1.5,".repeat(1000))), "1.5");
     }
 
     /// A repeatable source of numbers.
