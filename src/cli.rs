@@ -171,7 +171,7 @@ fn run(arguments: &[OsString], all: &[OsString], spawned: bool) -> Result<(), Fa
             // Logs go to stderr anyway.
             Long("print-logs") => continue,
             Long("config") => {
-                settings.file = Some(parser.value()?.into());
+                settings.file = Some(from_here(parser.value()?).into());
                 continue;
             }
             Short('h') | Long("help") => return say(HELP),
@@ -187,6 +187,9 @@ fn run(arguments: &[OsString], all: &[OsString], spawned: bool) -> Result<(), Fa
         }
         if key == "listen.public-url" {
             value = normal_public_url(&value)?.into();
+        }
+        if key == "run.state-dir" {
+            value = from_here(value);
         }
         settings.flag(key, flag, value)?;
     }
@@ -205,6 +208,11 @@ fn run(arguments: &[OsString], all: &[OsString], spawned: bool) -> Result<(), Fa
         DaemonError::Open { host } => Failure::Usage(ways_out(&error, host, all)),
         _ => Failure::Failed(error.to_string()),
     })
+}
+
+/// PROJECT changes the directory, but paths are meant from where the command was given.
+fn from_here(path: OsString) -> OsString {
+    std::path::absolute(&path).map_or(path, Into::into)
 }
 
 /// `codetether spawn` takes `host:port` and trailing slashes; the configuration wants a URL.

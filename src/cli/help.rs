@@ -82,6 +82,7 @@ usage: tetherlet card [URL]
 
 Prints the agent card, as JSON.
 
+      --json          accepted: a card is always JSON
       --config FILE   where the local agent's address is read from";
 
 const STATUS: &str = "\
@@ -98,7 +99,9 @@ const CHECK: &str = "\
 usage: tetherlet check-config [FILE]
 
 Reads the configuration as `run` would, or only FILE, and prints every problem at once as
-FILE:LINE:COLUMN: key: rule. Exit code 2 when there is one; otherwise prints the memory table.";
+FILE:LINE:COLUMN: key: rule. Exit code 2 when there is one; otherwise prints the memory table.
+
+      --config FILE   the same as FILE";
 
 /// The help of one command.
 pub fn help_of(verb: &str) -> Option<&'static str> {
@@ -109,6 +112,7 @@ pub fn help_of(verb: &str) -> Option<&'static str> {
         "card" => Some(CARD),
         "status" => Some(STATUS),
         "check-config" => Some(CHECK),
+        "help" | "version" => Some(HELP),
         _ => None,
     }
 }

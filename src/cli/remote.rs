@@ -388,6 +388,10 @@ impl<'a> Page<'a> {
 pub fn status(arguments: &[OsString]) -> Result<(), Failure> {
     let options = Options::read(arguments, &["json", "config", "values"])?;
     if options.values {
+        if !options.words.is_empty() {
+            let usage = "usage: tetherlet status --config (TETHERLET_CONFIG names another file)";
+            return Err(Failure::Usage(usage.to_owned()));
+        }
         for setting in options.settings.load()?.settings {
             say(format_args!("{} = {}  ({})", setting.key, setting.value, setting.source))?;
         }

@@ -351,7 +351,7 @@ pub static KEYS: &[Key] = &[
         Kind::Line { max: 128 },
         |c| Place::MaybeText(&mut c.agent.name),
         &["A2A_AGENT_NAME"],
-        "name on the agent card; without it the host name",
+        "name on the agent card; without it HOST-DIRECTORY-PID",
     ),
     key(
         "agent.description",

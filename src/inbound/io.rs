@@ -85,8 +85,8 @@ pub struct Socket {
     scratch: Scratch,
     progress: Rc<Progress>,
     waits: Waits,
-    /// Fires when the phase of the change it was armed at has lasted too long.
-    reading: Option<(u32, Pin<Box<Sleep>>)>,
+    /// Fires when the phase it was armed for, at that change, has lasted too long.
+    reading: Option<(u32, Phase, Pin<Box<Sleep>>)>,
     writing: Option<Pin<Box<Sleep>>>,
 }
 
@@ -99,25 +99,25 @@ impl Socket {
     /// Nothing came: is that too long already?
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let changes = self.progress.changes.get();
-        let wait = match self.progress.phase.get() {
-            Phase::Busy => return Poll::Pending,
-            Phase::Idle => self.waits.idle,
+        let phase = self.progress.phase.get();
+        let wait = match phase {
+            // A busy connection may be idle the next moment, and nobody polls it then: its timer runs already.
+            Phase::Idle | Phase::Busy => self.waits.idle,
             Phase::Head => self.waits.header,
         };
-        let is_head = self.progress.phase.get() == Phase::Head;
-        let (armed_at, timer) =
-            self.reading.get_or_insert_with(|| (changes, Box::pin(sleep(wait))));
+        let (armed_at, armed_for, timer) =
+            self.reading.get_or_insert_with(|| (changes, phase, Box::pin(sleep(wait))));
         // Idle time is only looked at when the timer fires, so that a busy connection does not set it anew for
         // every request; it may last up to twice as long. A half-sent head is rare and timed exactly.
-        if is_head && *armed_at != changes {
-            *armed_at = changes;
+        if *armed_at != changes && (*armed_for == Phase::Head || phase == Phase::Head) {
+            (*armed_at, *armed_for) = (changes, phase);
             timer.as_mut().reset(Instant::now() + wait);
         }
         while timer.as_mut().poll(context).is_ready() {
-            if *armed_at == changes {
+            if *armed_at == changes && phase != Phase::Busy {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            *armed_at = changes;
+            (*armed_at, *armed_for) = (changes, phase);
             timer.as_mut().reset(Instant::now() + wait);
         }
         Poll::Pending

@@ -134,6 +134,8 @@ async fn connection(
     let header_bytes = front.limits.header_bytes;
     let address = peer.address;
     let service = service_fn(move |request| {
+        // Said at once: hyper polls the socket before it polls the future.
+        peer.progress.busy();
         let (front, peer) = (front.clone(), peer.clone());
         async move { Ok::<_, std::convert::Infallible>(serve(front, peer, request).await) }
     });

@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, HeaderName,
-    HeaderValue, IF_NONE_MATCH, RETRY_AFTER, TRANSFER_ENCODING,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, HOST, HeaderName, HeaderValue,
+    IF_NONE_MATCH, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::time::timeout;
@@ -19,7 +19,7 @@ use crate::a2a::card::Card;
 use crate::a2a::error::A2aError;
 use crate::a2a::jsonrpc::{self, Id};
 use crate::a2a::model::Task;
-use crate::a2a::op::{Event, Principal};
+use crate::a2a::op::{Event, Operation, Principal};
 use crate::a2a::v03;
 use crate::base::budget::Budget;
 use crate::base::json::Json;
@@ -85,7 +85,6 @@ pub async fn serve(
     peer: Rc<Peer>,
     request: Request<Incoming>,
 ) -> Response<Reply> {
-    peer.progress.busy();
     front.requests.set(front.requests.get() + 1);
     let mut response = answer(&front, &peer, request).await;
     if front.cell.with(|engine, _| engine.is_draining()) {
@@ -162,8 +161,9 @@ async fn answer(front: &Rc<Front>, peer: &Peer, request: Request<Incoming>) -> R
     }
 }
 
-/// What hyper lets through and RFC 9112 does not: no Host or several (§3.2), a target that names another host
-/// (§3.2.2), a length beside a transfer coding (§6.1).
+/// What hyper lets through and RFC 9112 does not: no Host, several, or one that is none (§3.2), a target that
+/// names another host (§3.2.2), transfer codings beside `chunked` (§6.1). Of a length beside a transfer coding
+/// nothing is seen here: hyper goes by the coding and ends the connection after the reply, as §6.1 has it.
 fn well_formed(request: &Request<Incoming>) -> Result<(), &'static str> {
     let headers = request.headers();
     let mut hosts = headers.get_all(HOST).iter();
@@ -174,15 +174,25 @@ fn well_formed(request: &Request<Incoming>) -> Result<(), &'static str> {
     if host.is_none() && request.version() >= Version::HTTP_11 {
         return Err("the Host header is missing");
     }
+    if host.is_some_and(|host| !is_authority(host.as_bytes())) {
+        return Err("the Host header is not a host");
+    }
     if let (Some(authority), Some(host)) = (request.uri().authority(), host)
         && !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
     {
         return Err("the request target and the Host header name different hosts");
     }
-    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
-        return Err("both Content-Length and Transfer-Encoding");
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if !codings.next().is_none_or(is_chunked) || codings.next().is_some() {
+        return Err("the Transfer-Encoding must be chunked and nothing else");
     }
     Ok(())
+}
+
+/// Whether every byte may stand in a Host header: `host:port`, `[address]:port`, or nothing.
+fn is_authority(host: &[u8]) -> bool {
+    host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(byte))
 }
 
 fn card(front: &Rc<Front>, peer: &Peer, request: &Request<Incoming>) -> Response<Reply> {
@@ -246,6 +256,14 @@ async fn rpc(front: &Rc<Front>, peer: &Peer, request: Request<Incoming>) -> Resp
     };
     let (id, who) = (request.id, peer.principal());
     let operation = request.operation;
+    // Taken before the engine hears of it: a message that cannot be streamed must not become a task.
+    let permit = match &operation {
+        Operation::Stream(_) | Operation::Subscribe { .. } => match StreamPermit::take(front) {
+            None => return refusal(peer, &id, &streams_full()),
+            permit => permit,
+        },
+        Operation::Send(_) | Operation::Get { .. } | Operation::Cancel { .. } => None,
+    };
     // What can be said at once is written in the same borrow, before the engine goes on.
     let said = front.cell.with(|engine, now| {
         let outcome = engine.handle(operation, &who, now)?;
@@ -284,7 +302,7 @@ async fn rpc(front: &Rc<Front>, peer: &Peer, request: Request<Incoming>) -> Resp
         }
         Ok(Said::Stream { task_id, cursor, until_final, first }) => {
             let reader = Reader::attached(front, task_id);
-            match StreamPermit::take(front) {
+            match permit {
                 Some(permit) => {
                     let feed = Feed::new(reader, id, cursor, until_final, first, permit);
                     event_stream(peer, feed)
