@@ -33,9 +33,12 @@ pub fn calculator(input: &[u8]) {
     }
     if let Ok(value) = value {
         assert!(text.bytes().all(|b| b.is_ascii_digit() || b"-.e".contains(&b)), "{text}");
-        let again = Expression::parse(&text).and_then(|expression| expression.evaluate());
-        let again = again.unwrap_or_else(|error| panic!("{text} is no number: {error}"));
-        assert!(!value.is_exact() || again.to_string() == text, "{text} reads as {again}");
+        // A rounded number may be too small, or too near to nothing, to be read exactly.
+        if value.is_exact() {
+            let again = Expression::parse(&text).and_then(|expression| expression.evaluate());
+            let again = again.unwrap_or_else(|error| panic!("{text} is no number: {error}"));
+            assert!(again.to_string() == text, "{text} reads as {again}");
+        }
     }
 }
 
