@@ -1021,3 +1021,25 @@ fn a_second_signal_ends_the_agent_at_once() {
     assert!(log.contains("second signal"), "{log}");
     provider.wait(Event::HungUp(0));
 }
+
+#[test]
+fn messages_whose_bytes_do_not_fit_at_once_wait_and_hold_up_nobody() {
+    let held = || good(&["done"]).behind_a_gate();
+    let provider = Provider::start([held(), held(), held()]);
+    let agent = agent_of(&provider, "max = 4");
+    let long = "tell me ".repeat(25_000);
+    let streams: Vec<Events> = (0..3).map(|_| begin(&agent, &long).0).collect();
+    assert_eq!(agent.status()["relays"], json!({"running": 2, "waiting": 1}));
+    assert_eq!(reply_of(&agent.send("Calculate 25 * 4")), "100");
+    (0..3).for_each(|request| provider.go(request));
+    for stream in streams {
+        let events = stream.rest();
+        assert_eq!(state(last(&events)), "completed", "{events:?}");
+    }
+}
+
+#[test]
+fn a_stall_after_the_first_token_is_noticed_although_a_first_one_may_take_long() {
+    let slow_to_begin = "max = 1\nconnect-s = 1\nfirst-local-s = 3600\nidle-s = 1";
+    assert_fails(begun().hold(), slow_to_begin, "fell silent for 1 s", "one ");
+}

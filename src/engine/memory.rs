@@ -15,7 +15,7 @@ struct Entry {
     caller: Principal,
     key: Box<str>,
     value: Box<str>,
-    _lease: Lease,
+    lease: Lease,
 }
 
 /// Why nothing was stored.
@@ -66,9 +66,14 @@ impl Memory {
         if known.is_none() && self.entries.len() >= ENTRIES {
             return Err(MemoryFull::Bytes);
         }
-        let lease = self.budget.take(Self::cost(key, value)).ok_or(MemoryFull::Bytes)?;
-        let entry =
-            Entry { caller: who.clone(), key: key.into(), value: value.into(), _lease: lease };
+        let cost = Self::cost(key, value);
+        let held: usize = self.entries.iter().map(|entry| entry.lease.bytes()).sum();
+        // Nothing here is ever evicted: without a bound of their own, entries would drive out every task for good.
+        if held + cost > self.budget.limit() / 4 {
+            return Err(MemoryFull::Bytes);
+        }
+        let lease = self.budget.take(cost).ok_or(MemoryFull::Bytes)?;
+        let entry = Entry { caller: who.clone(), key: key.into(), value: value.into(), lease };
         match known {
             Some(at) => self.entries[at] = entry,
             None => self.entries.push(entry),
@@ -132,5 +137,17 @@ mod tests {
         assert_eq!(budget.used(), 0);
         let _held = budget.take(10_000).unwrap();
         assert_eq!(memory.store(&Principal::Local, "c", "3"), Err(MemoryFull::Bytes));
+    }
+
+    #[test]
+    fn all_callers_together_leave_most_of_the_store_to_tasks() {
+        let budget = Budget::new(100_000);
+        let mut memory = Memory::new(64, 4096, budget.clone());
+        let outcomes = (0..64).map(|host| {
+            let who = Principal::Address([192, 0, 2, host].into());
+            memory.store(&who, "k", &"v".repeat(4096))
+        });
+        assert_eq!(outcomes.last(), Some(Err(MemoryFull::Bytes)));
+        assert!(budget.used() <= budget.limit() / 4);
     }
 }

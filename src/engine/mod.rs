@@ -431,6 +431,10 @@ impl Engine {
             Finish::Failed(text) => self.end(at, TaskState::Failed, &text, now),
             Finish::Rejected(text) => self.end(at, TaskState::Rejected, &text, now),
             Finish::Ask(question, pending) => {
+                if self.store.grow(at, pending.heap_bytes()).is_err() {
+                    self.end(at, TaskState::Failed, "The message does not fit the task store", now);
+                    return;
+                }
                 self.end(at, TaskState::InputRequired, &question, now);
                 let Some(slot) = self.store.slot_mut(at) else { return };
                 slot.pending = Some((pending, now));
@@ -501,6 +505,7 @@ impl Engine {
             let Some(lease) = self.work.take(bytes) else {
                 if self.queue.running_in(Lane::Relay) + self.queue.running_in(Lane::Local) > 0 {
                     // The next job that ends gives its bytes back, and asks again.
+                    self.queue.park();
                     return None;
                 }
                 self.queue.drop_task(id);
@@ -514,9 +519,7 @@ impl Engine {
                 Lane::Local => None,
             };
             let (run, cancel) = self.queue.start(id, timers, now)?;
-            if let Some(deadline) = self.queue.deadline() {
-                self.arm(deadline);
-            }
+            self.arm_jobs();
             return Some(Job { run, work, cancel, lease });
         }
     }
@@ -581,15 +584,17 @@ impl Engine {
     pub fn apply(&mut self, update: Update, now: Now) {
         match update {
             Update::Free(run) => self.queue.free(run),
-            Update::Alive(run) => self.queue.payload(run, now),
+            Update::Alive(run) => {
+                self.queue.payload(run, now);
+                self.arm_jobs();
+            }
             Update::Whole(run, end) => {
                 self.queue.whole(run, end, now);
-                if let Some(deadline) = self.queue.deadline() {
-                    self.arm(deadline);
-                }
+                self.arm_jobs();
             }
             Update::Text(run, text) => {
                 self.queue.payload(run, now);
+                self.arm_jobs();
                 let task = self.queue.task_of(run).and_then(|id| self.store.find(id));
                 if let Some(at) = task
                     && let Err(error) = self.append(at, &text)
@@ -600,9 +605,7 @@ impl Engine {
             Update::Ended(run, end) => {
                 let task = self.queue.task_of(run).and_then(|id| self.store.find(id));
                 self.queue.ended(run, now);
-                if let Some(deadline) = self.queue.deadline() {
-                    self.arm(deadline);
-                }
+                self.arm_jobs();
                 let Some(at) = task else { return };
                 match end {
                     End::Local { text, json } => {
@@ -744,6 +747,13 @@ impl Engine {
         self.deadline = [self.queue.deadline(), input].into_iter().flatten().min();
     }
 
+    /// Whatever a job reports can bring its next timer nearer: silence is given less time than a first word.
+    fn arm_jobs(&mut self) {
+        if let Some(deadline) = self.queue.deadline() {
+            self.arm(deadline);
+        }
+    }
+
     fn arm(&mut self, deadline: Duration) {
         self.deadline = Some(self.deadline.map_or(deadline, |armed| armed.min(deadline)));
     }
@@ -816,7 +826,7 @@ impl Engine {
 
     /// Whether a thread could start something now.
     pub fn has_job(&self) -> bool {
-        self.queue.next(Lane::Relay).is_some() || self.queue.next(Lane::Local).is_some()
+        self.queue.has_next()
     }
 
     /// The tasks.
@@ -842,5 +852,114 @@ impl Engine {
     /// `provider/model`, when there is one.
     pub fn model(&self) -> Option<&str> {
         self.settings.brain.as_ref().map(|brain| &*brain.label)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::a2a::model::{MessageId, Role};
+    use crate::llm::{Finish as Reason, Usage};
+
+    const TIMERS: Timers = Timers {
+        first: Duration::from_mins(5),
+        idle: Duration::from_secs(10),
+        turn: Duration::from_mins(10),
+    };
+
+    fn at(seconds: u64) -> Now {
+        Now { mono: Duration::from_secs(seconds), unix_ms: 0 }
+    }
+
+    /// An engine with a model and four relays.
+    fn engine() -> Engine {
+        let brain = Brain {
+            model: "m".to_owned(),
+            label: "p/m".to_owned(),
+            key_source: "KEY".to_owned(),
+            system: None,
+            max_tokens: 0,
+            timers: TIMERS,
+        };
+        let settings = Settings {
+            limits: Limits::default(),
+            bounds: Bounds { relays: 4, queue: 8 },
+            reply_bytes: 512 * 1024,
+            context_bytes: 32 * 1024,
+            brain: Some(brain),
+        };
+        let mut next = 0_u8;
+        Engine::new(
+            settings,
+            Ids::new(Box::new(move |bytes| {
+                bytes.fill_with(|| {
+                    next = next.wrapping_mul(31).wrapping_add(7);
+                    next
+                });
+            })),
+        )
+    }
+
+    fn send(engine: &mut Engine, text: &str, skill: Option<&str>) -> TaskId {
+        let message = Message {
+            id: MessageId::Given("m".into()),
+            role: Role::User,
+            parts: vec![Part::plain(text)],
+            extra: None,
+        };
+        let send = Send {
+            message,
+            task: None,
+            context: None,
+            blocking: true,
+            history: None,
+            skill: skill.map(Into::into),
+            loose: false,
+        };
+        match engine.handle(Operation::Send(send), &Principal::Local, at(0)) {
+            Ok(Outcome::Settle { id, .. }) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn after_a_first_word_silence_is_noticed_in_its_own_time() {
+        let mut engine = engine();
+        let id = send(&mut engine, "tell me about tides", None);
+        let run = engine.next_job(Lane::Relay, at(0)).unwrap().run;
+        assert_eq!(engine.deadline(), Some(TIMERS.first));
+        engine.apply(Update::Text(run, "tides ".to_owned()), at(1));
+        assert_eq!(engine.deadline(), Some(Duration::from_secs(1) + TIMERS.idle));
+        engine.tick(at(11));
+        assert_eq!(engine.task(id).map(|task| task.status.state), Some(TaskState::Failed));
+    }
+
+    #[test]
+    fn a_job_whose_bytes_others_hold_asks_again_when_one_of_them_is_free() {
+        let mut engine = engine();
+        for _ in 0..3 {
+            send(&mut engine, &"tell me ".repeat(25_000), None);
+        }
+        let first = engine.next_job(Lane::Relay, at(0)).unwrap();
+        let _second = engine.next_job(Lane::Relay, at(0)).unwrap();
+        assert!(engine.has_job());
+        assert!(engine.next_job(Lane::Relay, at(0)).is_none());
+        assert!(!engine.has_job(), "nothing has changed, so asking again is idle work");
+        let run = first.run;
+        let end = TurnEnd { finish: Reason::Stop, usage: Usage::default() };
+        engine.apply(Update::Ended(run, End::Turn(Ok(end))), at(1));
+        drop(first);
+        engine.apply(Update::Free(run), at(1));
+        assert!(engine.has_job());
+        assert!(engine.next_job(Lane::Relay, at(1)).is_some());
+    }
+
+    #[test]
+    fn what_a_question_keeps_until_its_answer_is_leased() {
+        let mut engine = engine();
+        let value = "v".repeat(100_000);
+        let id = send(&mut engine, &format!(" = {value}"), Some("memory"));
+        assert_eq!(engine.task(id).map(|task| task.status.state), Some(TaskState::InputRequired));
+        assert!(engine.store().budget().used() > 2 * value.len(), "the message and its value");
     }
 }

@@ -88,12 +88,20 @@ pub struct Queue {
     running: heapless::Vec<Running, RUNNING>,
     bounds: Bounds,
     runs: u32,
+    /// No job can start until something here changes.
+    is_parked: bool,
 }
 
 impl Queue {
     /// An empty queue.
     pub fn new(bounds: Bounds) -> Self {
-        Self { waiting: heapless::Vec::new(), running: heapless::Vec::new(), bounds, runs: 0 }
+        Self {
+            waiting: heapless::Vec::new(),
+            running: heapless::Vec::new(),
+            bounds,
+            runs: 0,
+            is_parked: false,
+        }
     }
 
     /// Whether one more job of `lane` may wait, or start at once.
@@ -108,6 +116,7 @@ impl Queue {
     /// Lets a task wait for a thread. `false` when the lane is full.
     #[must_use]
     pub fn wait(&mut self, id: TaskId, lane: Lane, caller: Principal) -> bool {
+        self.is_parked = false;
         self.has_room(lane) && self.waiting.push(Waiting { id, lane, caller }).is_ok()
     }
 
@@ -124,6 +133,18 @@ impl Queue {
                 .count()
         };
         self.waiting.iter().filter(|waiting| waiting.lane == lane).min_by_key(load).map(|w| w.id)
+    }
+
+    /// The next job found no bytes for its work, which others hold: nothing starts until one of them is free, or the
+    /// queue changes.
+    pub fn park(&mut self) {
+        self.is_parked = true;
+    }
+
+    /// Whether a job could start now.
+    pub fn has_next(&self) -> bool {
+        let next = |lane| self.next(lane).is_some();
+        !self.is_parked && (next(Lane::Relay) || next(Lane::Local))
     }
 
     /// The waiting task becomes a running job.
@@ -193,6 +214,7 @@ impl Queue {
 
     /// The thread is free again.
     pub fn free(&mut self, run: Run) {
+        self.is_parked = false;
         if let Some(at) = self.running.iter().position(|job| job.run == run) {
             self.running.swap_remove(at);
         }
@@ -200,6 +222,7 @@ impl Queue {
 
     /// The task wants no job any more: it stops waiting, or its job is stopped and its late words are dropped.
     pub fn drop_task(&mut self, id: TaskId) {
+        self.is_parked = false;
         if let Some(at) = self.waiting.iter().position(|waiting| waiting.id == id) {
             self.waiting.remove(at);
         }

@@ -82,7 +82,8 @@ impl Pending {
         }
     }
 
-    fn heap_bytes(&self) -> usize {
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
         match self {
             Self::Store { key, value } => {
                 [key, value].into_iter().flatten().map(|text| text.len() + 32).sum()

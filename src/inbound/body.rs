@@ -188,6 +188,7 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.front.cell.with(|engine, _| engine.detach(self.id));
+        self.front.cell.forget(self.id.slot());
     }
 }
 

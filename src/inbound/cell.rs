@@ -14,7 +14,7 @@ use crate::engine::{Engine, SHARDS};
 #[derive(Debug)]
 pub struct EngineCell {
     engine: RefCell<Engine>,
-    /// Readers by their task's slot; bounded by the connections that can be open.
+    /// Readers by their task's slot, none of them gone: bounded by the connections that can be open.
     waiting: RefCell<[Vec<Waker>; SHARDS]>,
     /// Rung when a thread could start something.
     pub jobs: Notify,
@@ -63,6 +63,12 @@ impl EngineCell {
         }
     }
 
+    /// A reader of the task in `slot` is gone, and its waker must go too. Wakers do not tell whose they are, so the
+    /// others of the slot's shard are woken and register again.
+    pub fn forget(&self, slot: usize) {
+        self.wake(1 << (slot % SHARDS));
+    }
+
     fn wake(&self, mut touched: u64) {
         while touched != 0 {
             let shard = touched.trailing_zeros() as usize;
@@ -73,5 +79,55 @@ impl EngineCell {
                 waker.wake();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+    use crate::base::ids::Ids;
+    use crate::base::limits::Limits;
+    use crate::engine::Settings;
+    use crate::engine::queue::Bounds;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn cell() -> EngineCell {
+        let settings = Settings {
+            limits: Limits::default(),
+            bounds: Bounds { relays: 1, queue: 1 },
+            reply_bytes: 1024,
+            context_bytes: 1024,
+            brain: None,
+        };
+        EngineCell::new(Engine::new(settings, Ids::new(Box::new(|bytes| bytes.fill(1)))))
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_reader_that_is_gone() {
+        let (cell, reader) = (cell(), Arc::new(Woken::default()));
+        cell.register(5, &Context::from_waker(&Waker::from(reader.clone())));
+        assert_eq!(Arc::strong_count(&reader), 2);
+        cell.forget(5);
+        assert_eq!(Arc::strong_count(&reader), 1);
+    }
+
+    #[test]
+    fn those_who_stay_when_a_reader_goes_look_again() {
+        let (cell, stays) = (cell(), Arc::new(Woken::default()));
+        cell.register(5, &Context::from_waker(&Waker::from(stays.clone())));
+        cell.forget(5 + SHARDS);
+        assert_eq!(stays.0.load(Ordering::Relaxed), 1);
     }
 }
