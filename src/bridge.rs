@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::config::Relay;
 use crate::config::providers::Route;
 use crate::inbound::cell::EngineCell;
+use crate::inbound::service::Front;
 use crate::llm::ModelError;
 use crate::outbound::device;
 use crate::outbound::http::KEEP_ALIVE;
@@ -38,6 +39,7 @@ pub struct Tools {
     pub relay: Relay,
 }
 
+/// What a thread says.
 #[derive(Debug)]
 enum Note {
     Update(Update),
@@ -45,7 +47,7 @@ enum Note {
     Idle,
 }
 
-/// One thread.
+/// One thread, seen from the runtime.
 #[derive(Debug)]
 struct Hand {
     number: u32,
@@ -55,10 +57,10 @@ struct Hand {
     run: Option<Run>,
 }
 
-/// The threads, seen from the runtime.
+/// All threads, and the channel on which they report.
 #[derive(Debug)]
 pub struct Bridge {
-    cell: Rc<crate::inbound::service::Front>,
+    front: Rc<Front>,
     tools: Arc<Tools>,
     hands: Vec<Hand>,
     started: u32,
@@ -68,14 +70,14 @@ pub struct Bridge {
 
 impl Bridge {
     /// No thread is started yet.
-    pub fn new(front: Rc<crate::inbound::service::Front>, tools: Tools) -> Self {
+    pub fn new(front: Rc<Front>, tools: Tools) -> Self {
         let (sender, notes) = mpsc::channel(UPDATES);
-        Self { cell: front, tools: Arc::new(tools), hands: Vec::new(), started: 0, sender, notes }
+        Self { front, tools: Arc::new(tools), hands: Vec::new(), started: 0, sender, notes }
     }
 
     /// Moves jobs and updates for as long as the agent runs.
     pub async fn run(mut self) {
-        let front = self.cell.clone();
+        let front = self.front.clone();
         loop {
             tokio::select! {
                 biased;

@@ -290,13 +290,11 @@ fn check_config(arguments: &[OsString]) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         say(format_args!("warning: {warning}"))?;
     }
-    match &loaded.route {
-        Some(route) => say(format_args!(
-            "model: {}/{} at {}",
-            route.provider.name, route.model, route.provider.base_url
-        ))?,
-        None => say("model: none, only skills answer")?,
-    }
+    let model = match &loaded.route {
+        Some(route) => format!("{} at {}", route.label(), route.provider.base_url),
+        None => "none, only skills answer".to_owned(),
+    };
+    say(format_args!("model: {model}"))?;
     say("\nmemory, at most:")?;
     let parts = loaded.config.limits.worst_case(loaded.config.relay.max);
     for (part, bytes) in parts {

@@ -14,7 +14,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -109,7 +108,16 @@ impl fmt::Display for DaemonError {
     }
 }
 
-impl std::error::Error for DaemonError {}
+impl std::error::Error for DaemonError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Open { .. } => None,
+            Self::Listen { cause, .. } | Self::State { cause, .. } | Self::System(cause) => {
+                Some(cause)
+            }
+        }
+    }
+}
 
 /// Runs the agent until it is told to stop.
 ///
@@ -181,7 +189,7 @@ async fn serve(loaded: &Loaded, addresses: &[SocketAddr]) -> Result<(), DaemonEr
     let front = Rc::new(front(loaded, address));
     announce(loaded, &front, address);
     let (stop, stopping) = watch::channel(false);
-    let accepting = tokio::task::spawn_local(accept(listener, front.clone(), stopping));
+    let accepting = tokio::task::spawn_local(listen::run(listener, front.clone(), stopping));
     let tools = Tools { route: loaded.route.clone(), relay: config.relay.clone() };
     tokio::task::spawn_local(Bridge::new(front.clone(), tools).run());
     tokio::task::spawn_local(keep_time(front.clone()));
@@ -202,10 +210,6 @@ async fn serve(loaded: &Loaded, addresses: &[SocketAddr]) -> Result<(), DaemonEr
     Ok(())
 }
 
-async fn accept(listener: TcpListener, front: Rc<Front>, stopping: watch::Receiver<bool>) {
-    listen::run(listener, front, stopping).await;
-}
-
 /// Calls the engine when it wants to be called.
 async fn keep_time(front: Rc<Front>) {
     loop {
@@ -219,7 +223,7 @@ async fn keep_time(front: Rc<Front>) {
                     () = front.cell.timer.notified() => continue,
                     () = tokio::time::sleep(wait) => {}
                 }
-                front.cell.with(super::engine::Engine::tick);
+                front.cell.with(Engine::tick);
             }
         }
     }
@@ -229,11 +233,11 @@ async fn keep_time(front: Rc<Front>) {
 async fn wind_down(front: &Rc<Front>, grace: Duration) {
     let working = || front.cell.with(|engine, _| engine.store().count(TaskState::Working));
     wait_until(grace, || working() == 0).await;
-    let cut = front.cell.with(|engine, now| {
+    let failed = front.cell.with(|engine, now| {
         engine.stop(now);
         engine.stats().failed
     });
-    log::debug!("tasks failed in all: {cut}");
+    log::debug!("tasks failed in all: {failed}");
     wait_until(FAREWELL, || front.connections.get() == 0).await;
 }
 
@@ -257,7 +261,7 @@ fn front(loaded: &Loaded, address: SocketAddr) -> Front {
         url,
         listen: address.to_string(),
         open: !address.ip().to_canonical().is_loopback(),
-        model: loaded.route.as_ref().map(|route| (label(route), route.provider.base_url.clone())),
+        model: loaded.route.as_ref().map(|route| (route.label(), route.provider.base_url.clone())),
         started: Now::read().mono,
         pid: std::process::id(),
     };
@@ -281,16 +285,12 @@ fn front(loaded: &Loaded, address: SocketAddr) -> Front {
     }
 }
 
-fn label(route: &Route) -> String {
-    format!("{}/{}", route.provider.name, route.model)
-}
-
 fn brain(config: &Config, route: &Route) -> Brain {
     let relay = &config.relay;
-    let first = if route.provider.local { relay.first_local } else { relay.first };
+    let first = relay.first_payload(&route.provider);
     Brain {
         model: route.model.clone(),
-        label: label(route),
+        label: route.label(),
         key_source: route.provider.key_source.clone(),
         system: config.model.system.clone(),
         max_tokens: config.model.max_tokens,
@@ -354,7 +354,7 @@ fn announce(loaded: &Loaded, front: &Front, address: SocketAddr) {
             };
             log::info!(
                 "messages that no skill takes go to {} at {} ({key})",
-                label(route),
+                route.label(),
                 route.provider.base_url
             );
         }

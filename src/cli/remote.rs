@@ -143,6 +143,11 @@ fn texts<'v>(parts: &'v [PartView<'_>]) -> impl Iterator<Item = &'v str> {
     parts.iter().filter_map(|part| part.text.as_ref().map(Str::as_str))
 }
 
+/// The texts, a line break between two of them.
+fn joined<'v>(texts: impl Iterator<Item = &'v str>) -> String {
+    texts.collect::<Vec<_>>().join("\n")
+}
+
 impl TaskView<'_> {
     fn read(json: &str) -> Result<TaskView<'_>, Failure> {
         serde_json::from_str(json).map_err(|error| {
@@ -152,22 +157,15 @@ impl TaskView<'_> {
 
     /// The reply: artifacts, else what the status says, else the message's own parts.
     fn reply(&self) -> String {
-        let artifacts = self.artifacts.iter().flat_map(|artifact| texts(&artifact.parts));
-        let mut reply = artifacts.collect::<Vec<_>>().join("\n");
-        if reply.is_empty() {
-            let said = self.status.as_ref().and_then(|status| status.message.as_ref());
-            reply = said
-                .map_or_else(String::new, |said| texts(&said.parts).collect::<Vec<_>>().join("\n"));
-        }
-        if reply.is_empty() {
-            reply = texts(&self.parts).collect::<Vec<_>>().join("\n");
-        }
-        reply
+        let artifacts = joined(self.artifacts.iter().flat_map(|artifact| texts(&artifact.parts)));
+        let places = [artifacts, self.said(), joined(texts(&self.parts))];
+        places.into_iter().find(|text| !text.is_empty()).unwrap_or_default()
     }
 
+    /// What the status says.
     fn said(&self) -> String {
         let said = self.status.as_ref().and_then(|status| status.message.as_ref());
-        said.map_or_else(String::new, |said| texts(&said.parts).collect::<Vec<_>>().join("\n"))
+        said.map_or_else(String::new, |said| joined(texts(&said.parts)))
     }
 
     fn state(&self) -> &str {

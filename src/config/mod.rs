@@ -108,6 +108,13 @@ pub struct Relay {
     pub context_bytes: usize,
 }
 
+impl Relay {
+    /// How long `provider` may take to the first piece of an answer.
+    pub const fn first_payload(&self, provider: &Provider) -> Duration {
+        if provider.local { self.first_local } else { self.first }
+    }
+}
+
 impl Default for Relay {
     fn default() -> Self {
         Self {

@@ -35,6 +35,13 @@ pub struct Route {
     pub model: String,
 }
 
+impl Route {
+    /// `provider/model`, for people.
+    pub fn label(&self) -> String {
+        format!("{}/{}", self.provider.name, self.model)
+    }
+}
+
 /// The shape of requests and replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {

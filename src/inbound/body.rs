@@ -11,7 +11,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::a2a::jsonrpc::{self, Id};
-use crate::a2a::model::Task;
+use crate::a2a::model::{Task, TaskState};
 use crate::a2a::op::Event;
 use crate::a2a::v03;
 use crate::base::budget::{Budget, Lease};
@@ -287,7 +287,8 @@ impl Feed {
     }
 }
 
-const fn ends(state: crate::a2a::model::TaskState, until_final: bool) -> bool {
+/// Whether a stream that shows `state` has shown everything.
+const fn ends(state: TaskState, until_final: bool) -> bool {
     if until_final { state.is_final() } else { state.is_settled() }
 }
 

@@ -70,7 +70,7 @@ impl Drop for Permit {
     }
 }
 
-/// Accepts until `stop` turns true, then lets open connections finish what they are doing.
+/// Accepts until `stop` turns true. Open connections see it as well: each ends after the reply it is writing.
 pub async fn run(listener: TcpListener, front: Rc<Front>, mut stop: watch::Receiver<bool>) {
     let door = Rc::new(Door {
         front,

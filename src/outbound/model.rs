@@ -14,7 +14,7 @@ use ureq::{Agent, Body};
 use crate::base::secret::Secret;
 use crate::base::sse::{Item, Parser, SseError};
 use crate::config::Relay;
-use crate::config::providers::{Form as Spoken, Route};
+use crate::config::providers::{Form as Spoken, Route, endpoint};
 use crate::llm::{Delta, Form, ModelError, Reply, Turn, TurnEnd};
 use crate::outbound::http::{Timeouts, agent};
 use crate::work::Cancel;
@@ -93,9 +93,9 @@ impl Line {
             Spoken::OpenAi => Form::OpenAi,
             Spoken::Anthropic => Form::Anthropic,
         };
-        let url = format!("{}{}", provider.base_url.trim_end_matches('/'), form.path());
+        let url = endpoint(&provider.base_url, form.path());
         let relay = &self.relay;
-        let first = if provider.local { relay.first_local } else { relay.first };
+        let first = relay.first_payload(provider);
         let line = self.agent.get_or_insert_with(|| {
             let read = relay.connect + first.max(relay.idle) + SPARE;
             agent(&url, Timeouts { connect: relay.connect, read, write: WRITE })
@@ -192,31 +192,54 @@ fn read_reply(
     reply_bytes: usize,
     each: &mut dyn FnMut(Piece<'_>),
 ) -> Result<(), Attempt> {
-    let status = response.status().as_u16();
-    if status != 200 {
-        let mut body = Vec::new();
-        // What can be read of it is good enough.
-        let _ = response.body_mut().as_reader().take(ERROR_BODY).read_to_end(&mut body);
-        let headers = response.headers();
-        let header = |name: &str| text_of(headers, name);
-        let body = String::from_utf8_lossy(&body);
-        return Err(ModelError::from_status(status, &header, &body, key.as_slice()).into());
+    if response.status() != 200 {
+        return Err(refusal(&mut response, key).into());
     }
     let is_stream = text_of(response.headers(), CONTENT_TYPE.as_str())
         .is_none_or(|media_type| !media_type.trim_start().starts_with("application/json"));
-    let mut reply = Reply::new(form);
-    let mut body = response.body_mut().as_reader();
-    if !is_stream {
-        let limit = reply_bytes + LINE;
-        let mut json = String::new();
-        body.take(limit as u64 + 1).read_to_string(&mut json).map_err(|error| broken(&error))?;
-        if json.len() > limit {
-            return Err(ModelError::TooLarge { limit }.into());
-        }
-        reply.whole(&json, &mut |delta| each(piece(delta)))?;
-        each(Piece::End(reply.end()));
-        return Ok(());
+    let body = response.body_mut().as_reader();
+    if is_stream {
+        read_stream(form, body, each)
+    } else {
+        read_document(form, body, reply_bytes + LINE, each)
     }
+}
+
+/// What a status other than 200 means.
+fn refusal(response: &mut Response<Body>, key: Option<&Secret>) -> ModelError {
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    // What can be read of it is good enough.
+    let _ = response.body_mut().as_reader().take(ERROR_BODY).read_to_end(&mut body);
+    let headers = response.headers();
+    let header = |name: &str| text_of(headers, name);
+    ModelError::from_status(status, &header, &String::from_utf8_lossy(&body), key.as_slice())
+}
+
+/// Some hosts answer a request for a stream with one document, which may have `limit` bytes.
+fn read_document(
+    form: Form,
+    body: impl Read,
+    limit: usize,
+    each: &mut dyn FnMut(Piece<'_>),
+) -> Result<(), Attempt> {
+    let mut json = String::new();
+    body.take(limit as u64 + 1).read_to_string(&mut json).map_err(|error| broken(&error))?;
+    if json.len() > limit {
+        return Err(ModelError::TooLarge { limit }.into());
+    }
+    let mut reply = Reply::new(form);
+    reply.whole(&json, &mut |delta| each(piece(delta)))?;
+    each(Piece::End(reply.end()));
+    Ok(())
+}
+
+fn read_stream(
+    form: Form,
+    mut body: impl Read,
+    each: &mut dyn FnMut(Piece<'_>),
+) -> Result<(), Attempt> {
+    let mut reply = Reply::new(form);
     let mut parser = Parser::new(LINE);
     let mut chunk = vec![0; CHUNK].into_boxed_slice();
     let mut is_whole = false;

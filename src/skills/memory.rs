@@ -176,8 +176,6 @@ pub enum Answer<'a> {
     Forgotten {
         key: &'a str,
     },
-    /// The caller has stored nothing.
-    Nothing,
     /// No further key fits.
     Full {
         keys: usize,
@@ -199,7 +197,7 @@ impl fmt::Display for Answer<'_> {
                 write!(f, "nothing is stored under `{key}`; known keys: ")?;
                 write_keys(f, known)
             }
-            Self::Listed([]) | Self::Nothing => f.write_str("nothing is stored"),
+            Self::Listed([]) => f.write_str("nothing is stored"),
             Self::Listed(keys) => {
                 f.write_str("stored keys: ")?;
                 write_keys(f, keys)
@@ -873,7 +871,6 @@ mod tests {
             (Answer::Unknown { key: "x", known: &[] }, "nothing is stored under `x`"),
             (Answer::Listed(known), "stored keys: a, b"),
             (Answer::Listed(&[]), "nothing is stored"),
-            (Answer::Nothing, "nothing is stored"),
             (Answer::Forgotten { key: "x" }, "forgot `x`"),
             (Answer::Full { keys: 64 }, "all 64 keys are in use; forget one to store another"),
             (
