@@ -126,6 +126,13 @@ impl Bridge {
                 {
                     hand.run = None;
                 }
+                if let Update::Ended(_, End::Turn(Err(error))) = &update
+                    && *error != ModelError::Canceled
+                {
+                    let route = self.tools.route.as_ref();
+                    let key = route.map_or("the key", |route| &*route.provider.key_source);
+                    log::warn!("{}", error.explain(key));
+                }
                 cell.with(|engine, now| engine.apply(update, now));
             }
             // A job that was sent meanwhile keeps the thread; otherwise its channel closes, and it leaves.

@@ -159,7 +159,17 @@ fn listen_addresses(config: &Config) -> Result<Vec<SocketAddr>, DaemonError> {
 /// Makes the state directory, closed to others, and holds it for this process alone.
 fn lock_state(path: &Path) -> Result<File, DaemonError> {
     let fail = |cause: io::Error| DaemonError::State { path: path.to_owned(), cause };
-    if !path.is_dir() {
+    if path.is_dir() {
+        // A directory that others may enter and that holds what is not ours may be theirs: /tmp, /var/lib.
+        let is_open = std::fs::metadata(path).map_err(fail)?.permissions().mode() & 0o077 != 0;
+        let is_ours =
+            path.join("lock").exists() || std::fs::read_dir(path).map_err(fail)?.next().is_none();
+        if is_open && !is_ours {
+            let what = "others may enter it and it holds other files; close it with chmod 700, \
+                        or name a directory of its own";
+            return Err(fail(io::Error::other(what)));
+        }
+    } else {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail)?;
     }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(fail)?;

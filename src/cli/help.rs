@@ -19,11 +19,12 @@ usage: tetherlet [COMMAND] [OPTIONS]
 Without URL the agent of this machine is meant (TETHERLET_URL, else listen.host and listen.port
 of the configuration).
 
-Try it:
-  tetherlet run &
+Try it, in two terminals:
+  tetherlet run
   tetherlet send 'Calculate 25 * 4'
-  OPENAI_API_KEY=... tetherlet run --port 4098 &
-  tetherlet send --stream http://127.0.0.1:4098 'Explain mDNS in two sentences.'
+and with a model for what no skill takes:
+  OPENAI_API_KEY=... tetherlet run
+  tetherlet send --stream 'Explain mDNS in two sentences.'
 
 Configuration: /etc/tetherlet/tetherlet.toml, /etc/tetherlet/conf.d/*.toml, then
 $XDG_CONFIG_HOME/tetherlet/tetherlet.toml; environment variables TETHERLET_SECTION_KEY over
@@ -57,8 +58,8 @@ Starts the agent in the foreground; spawn takes a port that the system chooses. 
 const SEND: &str = "\
 usage: tetherlet send [OPTIONS] [URL] TEXT
 
-Sends TEXT and prints the reply; TEXT - reads standard input. Exit code 1 when the task did not
-complete.
+Sends TEXT and prints the reply; TEXT - reads standard input. Exit code 1 when the task neither
+completed nor asked for input.
 
       --stream        print the reply as it is written
       --json          print the task, or with --stream each event, as JSON, one a line

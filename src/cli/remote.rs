@@ -56,7 +56,11 @@ impl Options {
 
     /// The URL, given or the local agent's, and the words behind it.
     fn target(&self, words: usize, usage: &str) -> Result<(Client, &[String]), Failure> {
-        let is_url = |word: &String| word.starts_with("http://") || word.starts_with("https://");
+        // A text may begin like a URL, but goes on.
+        let is_url = |word: &String| {
+            (word.starts_with("http://") || word.starts_with("https://"))
+                && !word.contains(char::is_whitespace)
+        };
         let given = self.words.first().filter(|word| is_url(word));
         let rest = if given.is_some() { &self.words[1..] } else { &self.words[..] };
         if rest.len() != words {
@@ -155,10 +159,14 @@ impl TaskView<'_> {
         })
     }
 
+    /// What the artifacts hold.
+    fn written(&self) -> String {
+        joined(self.artifacts.iter().flat_map(|artifact| texts(&artifact.parts)))
+    }
+
     /// The reply: artifacts, else what the status says, else the message's own parts.
     fn reply(&self) -> String {
-        let artifacts = joined(self.artifacts.iter().flat_map(|artifact| texts(&artifact.parts)));
-        let places = [artifacts, self.said(), joined(texts(&self.parts))];
+        let places = [self.written(), self.said(), joined(texts(&self.parts))];
         places.into_iter().find(|text| !text.is_empty()).unwrap_or_default()
     }
 
@@ -186,8 +194,10 @@ pub fn send(arguments: &[OsString]) -> Result<(), Failure> {
         text => text.to_owned(),
     };
     let params = message(&text, &options);
+    // What comes next goes to the same agent.
+    let at = if options.words.len() > 1 { format!("{} ", options.words[0]) } else { String::new() };
     if options.stream {
-        return stream(&client, &params, options.json);
+        return stream(&client, &params, options.json, &at);
     }
     let json = client.call("message/send", &params)?;
     if options.json {
@@ -195,31 +205,38 @@ pub fn send(arguments: &[OsString]) -> Result<(), Failure> {
     }
     let task = TaskView::read(&json)?;
     let (state, id) = (task.state(), task.id());
-    if !options.json && matches!(state, "completed" | "input-required") {
-        say(task.reply())?;
+    if !options.json {
+        let reply = if state == "completed" { task.reply() } else { task.written() };
+        if state == "completed" || !reply.is_empty() {
+            say(reply)?;
+        }
+        if state == "input-required" {
+            say(task.said())?;
+        }
     }
-    conclude(state, id, &task.reply())
+    conclude(state, id, &task.said(), &at)
 }
 
-/// What the state of an ended task means for the exit code.
-fn conclude(state: &str, id: &str, reply: &str) -> Result<(), Failure> {
+/// What the state of an ended task means for the exit code. `at` is the agent's URL and a blank, if one was given.
+fn conclude(state: &str, id: &str, said: &str, at: &str) -> Result<(), Failure> {
     match state {
         "completed" => Ok(()),
         "input-required" => {
             let _ = writeln!(
                 std::io::stderr(),
-                "(the agent waits for an answer: tetherlet send --task {id} TEXT)"
+                "(the agent waits for an answer: tetherlet send --task {id} {at}TEXT)"
             );
             Ok(())
         }
         "working" | "submitted" => {
-            Err(Failure::Failed(format!("the task goes on; see `tetherlet get {id}`")))
+            Err(Failure::Failed(format!("the task goes on; see `tetherlet get {at}{id}`")))
         }
-        state => Err(Failure::Failed(format!("{state}: {reply}"))),
+        state if said.is_empty() => Err(Failure::Failed(format!("the task is {state}"))),
+        state => Err(Failure::Failed(format!("{state}: {said}"))),
     }
 }
 
-fn stream(client: &Client, params: &str, json: bool) -> Result<(), Failure> {
+fn stream(client: &Client, params: &str, json: bool, at: &str) -> Result<(), Failure> {
     let (mut state, mut id, mut said, mut printed) =
         (String::new(), String::new(), String::new(), false);
     let mut failure = None;
@@ -260,14 +277,15 @@ fn stream(client: &Client, params: &str, json: bool) -> Result<(), Failure> {
     if !json {
         if printed {
             say("")?;
-        } else if matches!(state.as_str(), "completed" | "input-required") {
+        }
+        if state == "input-required" || (state == "completed" && !printed) {
             say(&said)?;
         }
     }
     match streamed {
-        Ok(()) => conclude(&state, &id, &said),
+        Ok(()) => conclude(&state, &id, &said, at),
         Err(error) if !id.is_empty() => {
-            Err(Failure::Failed(format!("{error}; the task goes on: tetherlet get {id}")))
+            Err(Failure::Failed(format!("{error}; the task goes on: tetherlet get {at}{id}")))
         }
         Err(error) => Err(error.into()),
     }
@@ -342,8 +360,12 @@ fn print_task(json: &str, as_json: bool) -> Result<(), Failure> {
     }
     let task = TaskView::read(json)?;
     say(format_args!("{} {}", task.id(), task.state()))?;
-    let reply = task.reply();
-    if reply.is_empty() { Ok(()) } else { say(reply) }
+    let (reply, said) = (task.reply(), task.said());
+    if !reply.is_empty() {
+        say(&reply)?;
+    }
+    // Why it failed stands beside what had come of the reply.
+    if task.state() == "completed" || said.is_empty() || said == reply { Ok(()) } else { say(said) }
 }
 
 pub fn card(arguments: &[OsString]) -> Result<(), Failure> {

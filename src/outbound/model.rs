@@ -159,6 +159,17 @@ fn no_reply(error: &ureq::Error) -> Attempt {
         ureq::Error::ConnectionFailed | ureq::Error::Tls(_) | ureq::Error::Rustls(_) => {
             Attempt::Failed(ModelError::Connect { what: error.to_string() })
         }
+        // The standard library has no kind for it.
+        ureq::Error::Io(cause) if cause.to_string().starts_with("failed to lookup address") => {
+            let what = "the host name cannot be resolved; check the base URL".to_owned();
+            Attempt::Failed(ModelError::Connect { what })
+        }
+        // What rustls says comes wrapped.
+        ureq::Error::Io(cause) if cause.kind() == std::io::ErrorKind::InvalidData => {
+            Attempt::Failed(ModelError::Connect {
+                what: format!("TLS: {cause}; check the base URL"),
+            })
+        }
         ureq::Error::Io(cause) if is_connecting(cause.kind()) => {
             Attempt::Failed(ModelError::Connect { what: cause.to_string() })
         }
