@@ -12,6 +12,7 @@ use crate::a2a::read::{
     Object, Str, depth_within, is_json, member_at, offset_of, without_position,
 };
 use crate::a2a::v03;
+use crate::base::ids::Short;
 use crate::base::json::Json;
 
 /// Bytes of a request id.
@@ -28,7 +29,7 @@ pub struct Request {
 
 /// A request's id, as the JSON it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Id(Box<str>);
+pub struct Id(Short);
 
 impl Id {
     /// The id of replies to requests whose id could not be read.
@@ -95,7 +96,7 @@ pub fn decode(body: &[u8], depth: usize) -> Result<Request, Refusal> {
         }
     };
     let version = envelope.jsonrpc.as_ref().map(Str::as_str);
-    match checked(version, envelope.method.as_ref(), envelope.params) {
+    match checked(version, envelope.method.as_ref(), envelope.params.as_ref()) {
         Ok(operation) => Ok(Request { id, operation }),
         Err(error) => Err(Refusal { id, error }),
     }
@@ -104,7 +105,7 @@ pub fn decode(body: &[u8], depth: usize) -> Result<Request, Refusal> {
 fn checked(
     version: Option<&str>,
     method: Option<&Str<'_>>,
-    params: Option<Object<v03::Params<'_>>>,
+    params: Option<&Object<v03::Params<'_>>>,
 ) -> Result<Operation, A2aError> {
     if version != Some("2.0") {
         return Err(A2aError::InvalidRequest("jsonrpc: must be \"2.0\"".to_owned()));
@@ -112,10 +113,13 @@ fn checked(
     let Some(method) = method else {
         return Err(A2aError::InvalidRequest("method: missing".to_owned()));
     };
-    operation(method.as_str(), params.unwrap_or_default().0)
+    match params {
+        Some(Object(params)) => operation(method.as_str(), params),
+        None => operation(method.as_str(), &v03::Params::default()),
+    }
 }
 
-fn operation(method: &str, params: v03::Params<'_>) -> Result<Operation, A2aError> {
+fn operation(method: &str, params: &v03::Params<'_>) -> Result<Operation, A2aError> {
     match method {
         "message/send" => Ok(Operation::Send(params.send()?)),
         "message/stream" => Ok(Operation::Stream(params.send()?)),
@@ -202,11 +206,9 @@ fn diagnose(body: &str) -> Refusal {
 
 /// Begins a reply; write the result, then [`finish`] it.
 pub fn begin(json: &mut Json, id: &Id) {
-    json.open_object();
-    json.word("jsonrpc", "2.0");
-    json.key("id");
+    json.literal(r#"{"jsonrpc":"2.0","id":"#);
     json.raw(&id.0);
-    json.key("result");
+    json.literal(r#","result":"#);
 }
 
 /// Ends a reply.

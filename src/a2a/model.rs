@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use crate::base::ids::{ContextId, TaskId};
+use smallvec::{SmallVec, smallvec};
+
+use crate::base::ids::{ContextId, Short, TaskId};
 
 /// What an allocation costs beside its bytes.
 const ALLOCATION: usize = 32;
@@ -68,7 +70,7 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageId {
     /// As the client wrote it.
-    Given(Box<str>),
+    Given(Short),
     /// The agent's n-th message; spelled `<task id>-<n>`.
     Own(u32),
 }
@@ -81,7 +83,7 @@ pub struct Message {
     /// Its author.
     pub role: Role,
     /// At least one.
-    pub parts: Vec<Part>,
+    pub parts: Parts,
     /// Rare members.
     pub extra: Option<Box<MessageExtra>>,
 }
@@ -99,7 +101,7 @@ pub struct MessageExtra {
 
 impl Message {
     /// A message of this agent.
-    pub fn own(number: u32, parts: Vec<Part>) -> Self {
+    pub fn own(number: u32, parts: Parts) -> Self {
         Self { id: MessageId::Own(number), role: Role::Agent, parts, extra: None }
     }
 
@@ -119,7 +121,7 @@ impl Message {
     /// Bytes it holds on the heap, itself included.
     pub fn heap_bytes(&self) -> usize {
         let id = match &self.id {
-            MessageId::Given(id) => id.len() + ALLOCATION,
+            MessageId::Given(id) => id.heap_bytes(),
             MessageId::Own(_) => 0,
         };
         let extra = self.extra.as_ref().map_or(0, |extra| {
@@ -146,6 +148,9 @@ pub enum Content {
     /// A JSON value, as text.
     Data(Rc<str>),
 }
+
+/// The parts of a message or an artifact: mostly one.
+pub type Parts = SmallVec<[Part; 1]>;
 
 /// One part of a message or an artifact.
 #[derive(Clone, Debug, PartialEq)]
@@ -213,14 +218,14 @@ pub struct Artifact {
     /// What a person reads.
     pub name: &'static str,
     /// The finished parts. Empty while `growing` is being written.
-    pub parts: Vec<Part>,
+    pub parts: Parts,
     /// The text of an artifact that is still being streamed.
     pub growing: String,
 }
 
 impl Artifact {
     /// An artifact that is there at once.
-    pub fn whole(id: &'static str, name: &'static str, parts: Vec<Part>) -> Self {
+    pub fn whole(id: &'static str, name: &'static str, parts: Parts) -> Self {
         Self { id, name, parts, growing: String::new() }
     }
 
@@ -232,7 +237,7 @@ impl Artifact {
     /// Turns the grown text into the artifact's one part and returns it, shared.
     pub fn seal(&mut self) -> Part {
         let part = Part::plain(std::mem::take(&mut self.growing));
-        self.parts = vec![part.clone()];
+        self.parts = smallvec![part.clone()];
         part
     }
 
@@ -263,9 +268,9 @@ pub struct Task {
     /// Where it stands.
     pub status: Status,
     /// Messages in the order they came, without the one in `status`.
-    pub history: Vec<Rc<Message>>,
+    pub history: SmallVec<[Rc<Message>; 2]>,
     /// Results.
-    pub artifacts: Vec<Artifact>,
+    pub artifacts: SmallVec<[Artifact; 1]>,
     /// About the work: model, finish reason, tokens. An object, as text.
     pub metadata: Option<Box<str>>,
     /// Whether its caller speaks CodeTether's looser dialect, which spells a state `cancelled`.
@@ -289,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_sealed_artifact_shares_its_text() {
-        let mut artifact = Artifact::whole("reply", "Reply", Vec::new());
+        let mut artifact = Artifact::whole("reply", "Reply", Parts::new());
         artifact.growing.push_str("hello");
         assert_eq!(artifact.text(), "hello");
         let part = artifact.seal();
@@ -304,7 +309,8 @@ mod tests {
 
     #[test]
     fn text_parts_are_joined_in_order() {
-        let message = Message::own(1, vec![Part::plain("a"), Part::data("{}"), Part::plain("b")]);
+        let parts = smallvec![Part::plain("a"), Part::data("{}"), Part::plain("b")];
+        let message = Message::own(1, parts);
         assert_eq!(message.text(), "a\nb");
     }
 }

@@ -1,6 +1,7 @@
 //! One request, one stream item. Every binding and version decodes to and encodes from these.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use crate::a2a::model::{Artifact, Message, Status, Task};
 use crate::base::ids::{ContextId, TaskId};
@@ -18,7 +19,7 @@ pub enum Principal {
 #[derive(Debug)]
 pub struct Send {
     /// The message.
-    pub message: Message,
+    pub message: Rc<Message>,
     /// The task it continues.
     pub task: Option<TaskId>,
     /// The conversation it belongs to.

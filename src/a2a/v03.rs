@@ -4,17 +4,19 @@
 //! without `messageId`, `role` or `kind`. Strict otherwise: an error names the member that does not fit.
 
 use std::fmt::Write as _;
+use std::ops::Range;
+use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::a2a::error::A2aError;
 use crate::a2a::model::{
-    Artifact, Content, Message, MessageExtra, MessageId, Part, PartExtra, Role, Status, Task,
-    TaskState,
+    Artifact, Content, Message, MessageExtra, MessageId, Part, PartExtra, Parts, Role, Status,
+    Task, TaskState,
 };
 use crate::a2a::op::{Event, Send};
-use crate::a2a::read::{LIST, List, Object, Str, object};
+use crate::a2a::read::{Ignored, LIST, List, Object, Str, object};
 use crate::base::clock::rfc3339_into;
 use crate::base::ids::{ContextId, TaskId, uuid_into};
 use crate::base::json::Json;
@@ -32,7 +34,7 @@ pub struct Params<'a> {
     task_id: Option<Str<'a>>,
     history_length: Option<i64>,
     #[serde(borrow)]
-    message: Option<Object<MessageIn<'a>>>,
+    message: Option<Box<Object<MessageIn<'a>>>>,
     #[serde(borrow)]
     configuration: Option<Object<ConfigurationIn<'a>>>,
     #[serde(borrow)]
@@ -42,8 +44,7 @@ pub struct Params<'a> {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ConfigurationIn<'a> {
-    #[serde(borrow)]
-    accepted_output_modes: Option<List<Str<'a>>>,
+    accepted_output_modes: Option<List<Ignored>>,
     blocking: Option<bool>,
     history_length: Option<i64>,
     #[serde(borrow)]
@@ -84,7 +85,7 @@ struct PartIn<'a> {
     #[serde(borrow)]
     content: Option<Str<'a>>,
     #[serde(borrow)]
-    file: Option<Object<FileIn<'a>>>,
+    file: Option<Box<Object<FileIn<'a>>>>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -125,9 +126,10 @@ impl Params<'_> {
     ///
     /// # Errors
     /// `InvalidParams` naming the member; `TaskNotFound` for a task id that is none of ours.
-    pub fn send(self) -> Result<Send, A2aError> {
-        let Object(sent) = self.message.ok_or_else(|| invalid("message: missing"))?;
-        let parts = sent.parts.ok_or_else(|| invalid("message.parts: missing"))?.0;
+    pub fn send(&self) -> Result<Send, A2aError> {
+        let Object(sent) = self.message.as_deref().ok_or_else(|| invalid("message: missing"))?;
+        let parts = sent.parts.as_ref().ok_or_else(|| invalid("message.parts: missing"))?;
+        let parts = parts.0.as_slice();
         if parts.is_empty() {
             return Err(invalid("message.parts: at least one part is needed"));
         }
@@ -151,10 +153,10 @@ impl Params<'_> {
             None => return Err(invalid("message.messageId: missing")),
         };
         let parts = parts
-            .into_iter()
+            .iter()
             .enumerate()
             .map(|(at, Object(part))| part.checked(at))
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Parts, _>>()?;
         let task = match sent.task_id.as_ref().map(Str::as_str) {
             None | Some("") => None,
             Some(id) => Some(TaskId::parse(id).ok_or(A2aError::TaskNotFound)?),
@@ -195,6 +197,7 @@ impl Params<'_> {
         let blocking = configuration.and_then(|c| c.blocking).unwrap_or(true);
         // Advisory (A2A 0.3 §7.1.2); every reply here is text, with data beside it where there is some.
         let _ = configuration.and_then(|c| c.accepted_output_modes.as_ref());
+        let message = Rc::new(message);
         Ok(Send { message, task, context, blocking, history: length, skill, loose })
     }
 }
@@ -216,7 +219,7 @@ fn expect_kind(kind: Option<&Str<'_>>, wanted: &str, member: &str) -> Result<(),
 
 fn strings(raw: Option<&RawValue>, member: &str) -> Result<Option<Box<str>>, A2aError> {
     let Some(raw) = raw else { return Ok(None) };
-    serde_json::from_str::<List<Str<'_>>>(raw.get())
+    serde_json::from_str::<List<Ignored>>(raw.get())
         .map_err(|_| invalid(format!("{member}: expected an array of at most {LIST} strings")))?;
     Ok(Some(raw.get().into()))
 }
@@ -235,7 +238,7 @@ fn chosen_skill(metadata: Option<&str>, member: &str) -> Result<Option<Box<str>>
 }
 
 impl PartIn<'_> {
-    fn checked(self, at: usize) -> Result<Part, A2aError> {
+    fn checked(&self, at: usize) -> Result<Part, A2aError> {
         let here = |what: &str| invalid(format!("message.parts[{at}]{what}"));
         let text = self.text.as_ref().or(match self.kind {
             None => self.content.as_ref(),
@@ -256,7 +259,7 @@ impl PartIn<'_> {
                 .map_err(|what| here(&format!(".{what}")))?,
             ..PartExtra::default()
         };
-        let content = match (kind, text, self.file, self.data) {
+        let content = match (kind, text, self.file.as_deref(), self.data) {
             (Some("text") | None, Some(text), ..) => Content::Text(text.as_str().into()),
             (Some("file") | None, _, Some(Object(file)), _) => file.checked(&here, &mut extra)?,
             (Some("data") | None, .., Some(data)) => {
@@ -275,13 +278,13 @@ impl PartIn<'_> {
 
 impl FileIn<'_> {
     fn checked(
-        self,
+        &self,
         here: &dyn Fn(&str) -> A2aError,
         extra: &mut PartExtra,
     ) -> Result<Content, A2aError> {
-        extra.filename = self.name.map(|name| name.as_str().into());
-        extra.media_type = self.mime_type.map(|media_type| media_type.as_str().into());
-        match (self.bytes, self.uri) {
+        extra.filename = self.name.as_ref().map(|name| name.as_str().into());
+        extra.media_type = self.mime_type.as_ref().map(|media_type| media_type.as_str().into());
+        match (&self.bytes, &self.uri) {
             (Some(bytes), None) if is_base64(bytes.as_str()) => {
                 Ok(Content::Raw(bytes.as_str().into()))
             }
@@ -311,18 +314,18 @@ const fn state_name(state: TaskState, loose: bool) -> &'static str {
     }
 }
 
+/// Where the ids of a task stand in the text, to be written again: `"<task id>","contextId":"<context>"`.
+type Ids = Range<usize>;
+
 /// Writes a task with its `history` most recent messages.
 pub fn task_into(json: &mut Json, task: &Task, history: Option<usize>) {
     json.open_object();
-    json.word("kind", "task");
-    json.key("id");
-    json.plain(|text| task.id.write(text));
-    json.key("contextId");
-    context_into(json, &task.context);
-    json.key("status");
-    status_into(json, task, &task.status);
+    json.literal(r#""kind":"task","id":"#);
+    let ids = ids_into(json, task);
+    json.literal(r#","status":"#);
+    status_into(json, task, &ids, &task.status);
     if !task.artifacts.is_empty() {
-        json.key("artifacts");
+        json.literal(r#","artifacts":"#);
         json.open_array();
         for artifact in &task.artifacts {
             artifact_into(json, artifact, None);
@@ -331,10 +334,10 @@ pub fn task_into(json: &mut Json, task: &Task, history: Option<usize>) {
     }
     let skipped = task.history.len().saturating_sub(history.unwrap_or(usize::MAX));
     if history != Some(0) && !task.history.is_empty() {
-        json.key("history");
+        json.literal(r#","history":"#);
         json.open_array();
         for message in &task.history[skipped..] {
-            message_into(json, task, message);
+            message_into(json, &ids, message);
         }
         json.close_array();
     }
@@ -351,10 +354,10 @@ pub fn event_into(json: &mut Json, event: &Event<'_>) {
         Event::Task(task) => task_into(json, task, None),
         Event::Status { task, status } => {
             json.open_object();
-            json.word("kind", "status-update");
-            owner_into(json, task);
-            json.key("status");
-            status_into(json, task, status);
+            json.literal(r#""kind":"status-update","taskId":"#);
+            let ids = ids_into(json, task);
+            json.literal(r#","status":"#);
+            status_into(json, task, &ids, status);
             json.key("final");
             json.bool(status.state.is_settled());
             // A stream is all that its reader sees of the task: how the reply ended belongs into it.
@@ -368,9 +371,9 @@ pub fn event_into(json: &mut Json, event: &Event<'_>) {
         }
         Event::Artifact { task, artifact, chunk, append } => {
             json.open_object();
-            json.word("kind", "artifact-update");
-            owner_into(json, task);
-            json.key("artifact");
+            json.literal(r#""kind":"artifact-update","taskId":"#);
+            ids_into(json, task);
+            json.literal(r#","artifact":"#);
             artifact_into(json, artifact, *chunk);
             json.key("append");
             json.bool(*append);
@@ -383,53 +386,49 @@ pub fn event_into(json: &mut Json, event: &Event<'_>) {
     }
 }
 
-fn owner_into(json: &mut Json, task: &Task) {
-    json.key("taskId");
+fn ids_into(json: &mut Json, task: &Task) -> Ids {
+    let start = json.len();
     json.plain(|text| task.id.write(text));
-    json.key("contextId");
-    context_into(json, &task.context);
-}
-
-fn context_into(json: &mut Json, context: &ContextId) {
-    match context {
+    json.literal(r#","contextId":"#);
+    match &task.context {
         ContextId::Uuid(uuid) => json.plain(|text| uuid_into(text, uuid)),
         ContextId::Text(text) => json.string(text),
     }
+    start..json.len()
 }
 
-fn status_into(json: &mut Json, task: &Task, status: &Status) {
+fn status_into(json: &mut Json, task: &Task, ids: &Ids, status: &Status) {
     json.open_object();
     json.word("state", state_name(status.state, task.loose));
     if let Some(message) = &status.message {
-        json.key("message");
-        message_into(json, task, message);
+        json.literal(r#","message":"#);
+        message_into(json, ids, message);
     }
-    json.key("timestamp");
+    json.literal(r#","timestamp":"#);
     json.plain(|text| rfc3339_into(text, status.unix_ms));
     json.close_object();
 }
 
-fn message_into(json: &mut Json, task: &Task, message: &Message) {
+fn message_into(json: &mut Json, ids: &Ids, message: &Message) {
     json.open_object();
-    json.word("kind", "message");
-    json.key("messageId");
+    json.literal(r#""kind":"message","messageId":"#);
     match &message.id {
         MessageId::Given(id) => json.string(id),
-        MessageId::Own(number) => json.plain(|text| {
-            task.id.write(text);
-            let _ = write!(text, "-{number}");
-        }),
+        MessageId::Own(number) => {
+            let id = ids.start + 1..ids.start + 1 + TaskId::LENGTH;
+            json.plain(|text| {
+                text.extend_from_within(id);
+                let _ = write!(text, "-{number}");
+            });
+        }
     }
-    json.word(
-        "role",
-        match message.role {
-            Role::User => "user",
-            Role::Agent => "agent",
-        },
-    );
-    json.key("parts");
+    json.literal(match message.role {
+        Role::User => r#","role":"user","parts":"#,
+        Role::Agent => r#","role":"agent","parts":"#,
+    });
     parts_into(json, &message.parts);
-    owner_into(json, task);
+    json.literal(r#","taskId":"#);
+    json.again(ids.clone());
     if let Some(extra) = &message.extra {
         let members = [
             ("metadata", &extra.metadata),
@@ -450,14 +449,12 @@ fn artifact_into(json: &mut Json, artifact: &Artifact, chunk: Option<&str>) {
     json.open_object();
     json.word("artifactId", artifact.id);
     json.word("name", artifact.name);
-    json.key("parts");
+    json.literal(r#","parts":"#);
     match chunk {
         None if !artifact.parts.is_empty() => parts_into(json, &artifact.parts),
         _ => {
-            json.open_array();
-            json.open_object();
-            json.word("kind", "text");
-            json.member("text", chunk.unwrap_or(&artifact.growing));
+            json.literal(r#"[{"kind":"text","text":"#);
+            json.string(chunk.unwrap_or(&artifact.growing));
             json.close_object();
             json.close_array();
         }
@@ -471,9 +468,7 @@ fn parts_into(json: &mut Json, parts: &[Part]) {
         json.open_object();
         let extra = part.extra.as_deref();
         let file = |json: &mut Json, member: &str, value: &str| {
-            json.word("kind", "file");
-            json.key("file");
-            json.open_object();
+            json.literal(r#""kind":"file","file":{"#);
             json.member(member, value);
             if let Some(media_type) = extra.and_then(|extra| extra.media_type.as_ref()) {
                 json.member("mimeType", media_type);
@@ -485,14 +480,13 @@ fn parts_into(json: &mut Json, parts: &[Part]) {
         };
         match &part.content {
             Content::Text(text) => {
-                json.word("kind", "text");
-                json.member("text", text);
+                json.literal(r#""kind":"text","text":"#);
+                json.string(text);
             }
             Content::Raw(bytes) => file(json, "bytes", bytes),
             Content::Url(uri) => file(json, "uri", uri),
             Content::Data(data) => {
-                json.word("kind", "data");
-                json.key("data");
+                json.literal(r#""kind":"data","data":"#);
                 json.raw(data);
             }
         }
@@ -626,14 +620,14 @@ mod tests {
                 {"kind":"data","data":{"k":[1,2]}}],"referenceTaskIds":["t"]}}"#,
         )
         .unwrap();
-        let mut artifact = Artifact::whole("reply", "Reply", Vec::new());
+        let mut artifact = Artifact::whole("reply", "Reply", Parts::new());
         artifact.growing.push_str("half");
         let task = Task {
             id: ids.task(5),
             context: ContextId::parse("c").unwrap(),
             status: Status { state: TaskState::Canceled, message: None, unix_ms: 0 },
-            history: vec![std::rc::Rc::new(sent.message)],
-            artifacts: vec![artifact],
+            history: vec![sent.message].into(),
+            artifacts: vec![artifact].into(),
             metadata: Some(r#"{"model":"m"}"#.into()),
             loose: false,
         };

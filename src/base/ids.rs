@@ -4,6 +4,7 @@
 //! is one index and one comparison. Contexts may be named by clients; anything that is not a UUID stays text.
 
 use std::fmt;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use crate::base::limits::TASKS;
@@ -13,11 +14,50 @@ pub const CONTEXT_BYTES: usize = 128;
 
 const _: () = assert!(TASKS <= 1 << 10, "a task id carries its slot in ten bits");
 
+/// A client's own id as it wrote it, with room for a UUID in quotes before it needs the heap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Short {
+    /// In place.
+    Here(heapless::String<46, u8>),
+    /// On the heap.
+    There(Box<str>),
+}
+
+impl Short {
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Here(_) => 0,
+            Self::There(text) => text.len() + 32,
+        }
+    }
+}
+
+impl From<&str> for Short {
+    fn from(text: &str) -> Self {
+        heapless::String::try_from(text).map_or_else(|_| Self::There(text.into()), Self::Here)
+    }
+}
+
+impl Deref for Short {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Here(text) => text,
+            Self::There(text) => text,
+        }
+    }
+}
+
 /// The id of a task; only this agent makes them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TaskId([u8; 16]);
 
 impl TaskId {
+    /// Characters of its text.
+    pub const LENGTH: usize = 36;
+
     /// The id that `text` spells, or `None`: then no task here has it.
     pub fn parse(text: &str) -> Option<Self> {
         uuid_from(text).map(Self)
@@ -143,15 +183,11 @@ impl fmt::Debug for Ids {
 /// Appends the text of a UUID.
 pub fn uuid_into(out: &mut String, uuid: &[u8; 16]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
+    const AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let mut text = [b'-'; 36];
-    let mut at = 0;
-    for (index, byte) in uuid.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            at += 1;
-        }
+    for (byte, at) in uuid.iter().zip(AT) {
         text[at] = HEX[usize::from(byte >> 4)];
         text[at + 1] = HEX[usize::from(byte & 15)];
-        at += 2;
     }
     out.push_str(str::from_utf8(&text).unwrap_or_default());
 }

@@ -4,6 +4,7 @@
 //! event). Reading JSON is `serde_json`'s work. Escaping follows RFC 8259 §7.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 /// Appends JSON to a buffer and puts the commas where they belong.
 ///
@@ -31,6 +32,7 @@ impl Json {
         self.text
     }
 
+    #[inline]
     fn separate(&mut self) {
         if self.comma {
             self.text.push(',');
@@ -61,6 +63,29 @@ impl Json {
     /// `]`
     pub fn close_array(&mut self) {
         self.text.push(']');
+        self.comma = true;
+    }
+
+    /// Text of ours as it is, punctuation included; the next value follows without a comma.
+    #[inline]
+    pub fn literal(&mut self, text: &'static str) {
+        self.text.push_str(text);
+        self.comma = false;
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Whether nothing was written yet.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// Writes again what stands in `range`.
+    pub fn again(&mut self, range: Range<usize>) {
+        self.text.extend_from_within(range);
         self.comma = true;
     }
 

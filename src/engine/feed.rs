@@ -169,8 +169,8 @@ mod tests {
             id: Ids::new(Box::new(|bytes| bytes.fill(1))).task(0),
             context: ContextId::parse("c").unwrap(),
             status: Status { state: TaskState::Working, message: None, unix_ms: 0 },
-            history: Vec::new(),
-            artifacts: Vec::new(),
+            history: smallvec::SmallVec::new(),
+            artifacts: smallvec::SmallVec::new(),
             metadata: None,
             loose: false,
         }
@@ -178,7 +178,7 @@ mod tests {
 
     fn grow(task: &mut Task, feed: &mut Feed, text: &str) {
         if task.artifacts.is_empty() {
-            task.artifacts.push(Artifact::whole("reply", "Reply", Vec::new()));
+            task.artifacts.push(Artifact::whole("reply", "Reply", smallvec::SmallVec::new()));
         }
         task.artifacts[0].growing.push_str(text);
         feed.grown(0, task.artifacts[0].growing.len());

@@ -13,8 +13,10 @@ pub mod store;
 use std::rc::Rc;
 use std::time::Duration;
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::a2a::error::A2aError;
-use crate::a2a::model::{Artifact, Message, Part, Status, Task, TaskState};
+use crate::a2a::model::{Artifact, Message, Part, Parts, Status, Task, TaskState};
 use crate::a2a::op::{Operation, Principal, Send};
 use crate::base::budget::Budget;
 use crate::base::clock::Now;
@@ -34,6 +36,8 @@ use crate::work::{End, Job, Lane, Run, Update, Work};
 
 /// Seconds that a busy agent asks a caller to wait.
 const RETRY_AFTER_S: u32 = 2;
+/// Said in place of a reason that no longer fits; static, so it takes none.
+const NO_ROOM: &str = "The task outgrew its place in the store (limits.store-bytes)";
 
 /// Tasks whose readers are woken together: one bit each.
 pub const SHARDS: usize = 64;
@@ -220,7 +224,7 @@ impl Engine {
             return self.carry_on(id, send, now);
         }
         let has_model = self.settings.brain.is_some();
-        let message = Rc::new(send.message);
+        let message = send.message;
         let text = message.text();
         if text.trim().is_empty() {
             return Err(A2aError::InvalidParams(
@@ -250,8 +254,8 @@ impl Engine {
                 message: (!send.blocking).then(|| message.clone()),
                 unix_ms: now.unix_ms,
             },
-            history: vec![message.clone()],
-            artifacts: Vec::new(),
+            history: smallvec![message.clone()],
+            artifacts: SmallVec::new(),
             metadata: None,
             loose: send.loose,
         });
@@ -298,7 +302,7 @@ impl Engine {
             };
             return Err(A2aError::UnsupportedOperation(what.to_owned()));
         };
-        let message = Rc::new(send.message);
+        let message = send.message;
         if message.text().trim().is_empty() {
             return Err(A2aError::InvalidParams(
                 "message.parts: No text content in message".to_owned(),
@@ -326,7 +330,7 @@ impl Engine {
         match choice {
             Choice::Calculate(expression) => {
                 match expression.and_then(|expression| expression.evaluate()) {
-                    Ok(value) => Finish::Completed { text: value.to_string(), data: None },
+                    Ok(value) => Finish::Completed { text: value.text(), data: None },
                     Err(error) => Finish::Failed(format!("Cannot calculate: {error}")),
                 }
             }
@@ -411,7 +415,7 @@ impl Engine {
     fn finish(&mut self, at: usize, finish: Finish, now: Now) {
         match finish {
             Finish::Completed { text, data } => {
-                let mut parts = vec![Part::plain(text)];
+                let mut parts: Parts = smallvec![Part::plain(text)];
                 parts.extend(data.map(Part::data));
                 let artifact = Artifact::whole("result", "Result", parts);
                 // The text is shared between the artifact and the status message.
@@ -447,7 +451,7 @@ impl Engine {
     fn end(&mut self, at: usize, state: TaskState, text: &str, now: Now) {
         let fits = self.store.grow(at, text.len()).is_ok();
         let Some(slot) = self.store.slot_mut(at) else { return };
-        let part = Part::plain(if fits { text } else { "The task store is full" });
+        let part = Part::plain(if fits { text } else { NO_ROOM });
         if let Some(artifact) = slot.task.artifacts.last_mut()
             && artifact.parts.is_empty()
         {
@@ -645,7 +649,7 @@ impl Engine {
         }
         let slot = self.store.slot_mut(at).ok_or(ModelError::Canceled)?;
         if first {
-            slot.task.artifacts.push(Artifact::whole("reply", "Reply", Vec::new()));
+            slot.task.artifacts.push(Artifact::whole("reply", "Reply", Parts::new()));
         }
         let index = slot.task.artifacts.len() - 1;
         let growing = &mut slot.task.artifacts[index].growing;
@@ -904,11 +908,11 @@ mod tests {
         let message = Message {
             id: MessageId::Given("m".into()),
             role: Role::User,
-            parts: vec![Part::plain(text)],
+            parts: smallvec![Part::plain(text)],
             extra: None,
         };
         let send = Send {
-            message,
+            message: Rc::new(message),
             task: None,
             context: None,
             blocking: true,

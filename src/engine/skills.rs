@@ -74,7 +74,7 @@ pub fn available(has_model: bool) -> Vec<Skill> {
 #[derive(Debug)]
 pub enum Choice<'a> {
     /// The calculator, or why it cannot.
-    Calculate(Result<Expression, CalculatorError>),
+    Calculate(Result<Expression<'a>, CalculatorError>),
     /// The text analysis, of this text.
     Analyze(&'a str),
     /// The memory, or why it cannot.

@@ -6,6 +6,8 @@
 
 use std::rc::Rc;
 
+use smallvec::smallvec;
+
 use crate::a2a::model::{Message, Part, Status, Task, TaskState};
 use crate::a2a::op::Principal;
 use crate::base::budget::{Budget, Lease};
@@ -430,7 +432,7 @@ impl Slot {
     /// A message of the agent's own.
     pub fn say(&mut self, part: Part) -> Rc<Message> {
         self.own_messages += 1;
-        Rc::new(Message::own(self.own_messages, vec![part]))
+        Rc::new(Message::own(self.own_messages, smallvec![part]))
     }
 
     /// What the task holds, counted anew.
@@ -501,13 +503,13 @@ mod tests {
         text: &str,
         who: &Principal,
     ) -> Result<usize, Full> {
-        let message = Rc::new(Message::own(1, vec![Part::plain(text)]));
+        let message = Rc::new(Message::own(1, smallvec![Part::plain(text)]));
         store.insert(ids, who, message.heap_bytes() + 64, |id, ids| Task {
             id,
             context: ids.context(),
             status: Status { state: TaskState::Working, message: None, unix_ms: 0 },
-            history: vec![message],
-            artifacts: Vec::new(),
+            history: smallvec![message],
+            artifacts: smallvec![],
             metadata: None,
             loose: false,
         })

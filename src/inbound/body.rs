@@ -50,7 +50,7 @@ pub struct Collected {
 /// # Errors
 /// See [`BodyError`]; nothing is kept then.
 pub async fn collect(
-    mut body: Incoming,
+    body: &mut Incoming,
     limit: usize,
     budget: &Budget,
 ) -> Result<Collected, BodyError> {
@@ -60,7 +60,7 @@ pub async fn collect(
     }
     let mut lease = budget.take(announced * PARSE_FACTOR).ok_or(BodyError::NoRoom)?;
     let (mut first, mut rest) = (Bytes::new(), Vec::new());
-    while let Some(frame) = next_frame(&mut body).await {
+    while let Some(frame) = next_frame(body).await {
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
         let total = first.len() + rest.len() + data.len();
         if total > limit {

@@ -55,6 +55,11 @@ impl EngineCell {
         result
     }
 
+    /// Whether the agent is about to stop. Reads no clock, unlike [`EngineCell::with`].
+    pub fn is_draining(&self) -> bool {
+        self.engine.borrow().is_draining()
+    }
+
     /// Has `context` woken when the task in `slot` changes. Register first, then look: nothing is missed.
     pub fn register(&self, slot: usize, context: &Context<'_>) {
         let shard = &mut self.waiting.borrow_mut()[slot % SHARDS];

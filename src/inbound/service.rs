@@ -4,13 +4,16 @@
 //! protocol's own. JSON-RPC errors go out with HTTP 200, "busy" with 503 and `Retry-After` as well.
 
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, HOST, HeaderName, HeaderValue,
-    IF_NONE_MATCH, RETRY_AFTER, TRANSFER_ENCODING,
+    IF_NONE_MATCH, RETRY_AFTER, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::time::timeout;
@@ -76,8 +79,9 @@ impl Peer {
     }
 }
 
-const JSON: &str = "application/json";
-const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// Answers one request.
 pub async fn serve(
@@ -86,14 +90,19 @@ pub async fn serve(
     request: Request<Incoming>,
 ) -> Response<Reply> {
     front.requests.set(front.requests.get() + 1);
-    let mut response = answer(&front, &peer, request).await;
-    if front.cell.with(|engine, _| engine.is_draining()) {
+    // A future holds its arguments twice, and three of them hold this one.
+    let mut response = answer(&front, &peer, Box::new(request)).await;
+    if front.cell.is_draining() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-async fn answer(front: &Rc<Front>, peer: &Peer, request: Request<Incoming>) -> Response<Reply> {
+async fn answer(
+    front: &Rc<Front>,
+    peer: &Peer,
+    request: Box<Request<Incoming>>,
+) -> Response<Reply> {
     if let Err(what) = well_formed(&request) {
         return closing(plain(peer, StatusCode::BAD_REQUEST, what));
     }
@@ -102,8 +111,7 @@ async fn answer(front: &Rc<Front>, peer: &Peer, request: Request<Incoming>) -> R
     match path {
         "/health" | "/healthz" if get => plain(peer, StatusCode::OK, "ok"),
         "/health/ready" | "/readyz" if get => {
-            let draining = front.cell.with(|engine, _| engine.is_draining());
-            if draining {
+            if front.cell.is_draining() {
                 plain(peer, StatusCode::SERVICE_UNAVAILABLE, "stopping")
             } else {
                 plain(peer, StatusCode::OK, "ready")
@@ -220,7 +228,11 @@ fn card(front: &Rc<Front>, peer: &Peer, request: &Request<Incoming>) -> Response
     response
 }
 
-async fn rpc(front: &Rc<Front>, peer: &Peer, request: Request<Incoming>) -> Response<Reply> {
+async fn rpc(
+    front: &Rc<Front>,
+    peer: &Peer,
+    mut request: Box<Request<Incoming>>,
+) -> Response<Reply> {
     let media_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     if !media_type.is_some_and(is_json) {
         let got = media_type.map_or("none".into(), |media_type| {
@@ -230,8 +242,16 @@ async fn rpc(front: &Rc<Front>, peer: &Peer, request: Request<Incoming>) -> Resp
         return closing(refusal(peer, &Id::null(), &error));
     }
     let limit = front.limits.body_bytes;
-    let collecting = body::collect(request.into_body(), limit, &front.in_flight);
-    let collected = match timeout(front.limits.body_wait, collecting).await {
+    let collected = {
+        let mut collecting = pin!(body::collect(request.body_mut(), limit, &front.in_flight));
+        // Most bodies come with their head: then there is nothing to time.
+        match poll_fn(|context| Poll::Ready(collecting.as_mut().poll(context))).await {
+            Poll::Ready(collected) => Ok(collected),
+            Poll::Pending => timeout(front.limits.body_wait, collecting).await,
+        }
+    };
+    drop(request);
+    let collected = match collected {
         Ok(Ok(collected)) => collected,
         Ok(Err(BodyError::TooLarge)) => {
             let what = format!("the body is longer than {limit} bytes");
@@ -339,6 +359,9 @@ fn encode(id: &Id, task: &Task, history: Option<usize>) -> String {
 
 /// `application/json`, `application/*+json`, with or without parameters.
 fn is_json(media_type: &[u8]) -> bool {
+    if media_type == b"application/json" {
+        return true;
+    }
     let end = media_type.iter().position(|&byte| byte == b';').unwrap_or(media_type.len());
     let essence = media_type[..end].trim_ascii();
     let begins = |with: &[u8]| {
@@ -387,17 +410,14 @@ fn closing(mut response: Response<Reply>) -> Response<Reply> {
 fn with_type(
     peer: &Peer,
     status: StatusCode,
-    media_type: &'static str,
+    media_type: HeaderValue,
     body: impl Into<Bytes>,
 ) -> Response<Reply> {
     let mut response = Response::new(Reply::whole(body, peer.progress.clone()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(
-        HeaderName::from_static("x-content-type-options"),
-        HeaderValue::from_static("nosniff"),
-    );
+    headers.insert(CONTENT_TYPE, media_type);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
     response
 }
 

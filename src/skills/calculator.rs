@@ -27,6 +27,8 @@ use std::cmp::Ordering;
 use std::error::Error;
 use std::fmt::{self, Write as _};
 
+use smallvec::{SmallVec, smallvec};
+
 /// Longest message that is read, in bytes.
 const MESSAGE_BYTES: usize = 4096;
 /// Parentheses, calls and stacked powers inside each other.
@@ -62,18 +64,18 @@ const VERBS: [&str; 10] = [
 
 /// An expression that consumed the whole message.
 #[derive(Clone, Debug)]
-pub struct Expression {
+pub struct Expression<'a> {
     /// The operations in the order they are done, operands first.
-    steps: Vec<Step>,
+    steps: Vec<Step<'a>>,
 }
 
-impl Expression {
+impl<'a> Expression<'a> {
     /// Reads a message that nobody assigned to this skill.
     ///
     /// `Some` only if the whole message is a calculation: a verb and any expression, or without a verb an expression
     /// with a digit and at least one operator between operands or one call, that does not look like a date and holds
     /// no number with a leading zero.
-    pub fn claim(message: &str) -> Option<Self> {
+    pub fn claim(message: &'a str) -> Option<Self> {
         let question = Question::new(message).ok()?;
         if !question.has_verb && is_date(question.text()) {
             return None;
@@ -88,7 +90,7 @@ impl Expression {
     ///
     /// # Errors
     /// What was not understood, and at which character of the message, counted from 1.
-    pub fn parse(message: &str) -> Result<Self, CalculatorError> {
+    pub fn parse(message: &'a str) -> Result<Self, CalculatorError> {
         let question = Question::new(message)?;
         let mut parser = Parser::new(&question);
         parser.run()?;
@@ -100,7 +102,7 @@ impl Expression {
     /// # Errors
     /// When there is no result, or none within the bounds.
     pub fn evaluate(&self) -> Result<Value, CalculatorError> {
-        let mut stack: Vec<Number> = Vec::new();
+        let mut stack: SmallVec<[Number; 4]> = SmallVec::new();
         let mut work = 0;
         for step in &self.steps {
             let result = match step {
@@ -111,7 +113,8 @@ impl Expression {
                     Number::Exact(ratio)
                 }
                 Step::Apply(function, count) => {
-                    let operands = stack.split_off(stack.len().saturating_sub(*count));
+                    let first = stack.len().saturating_sub(*count);
+                    let operands = &stack[first..];
                     let sizes = operands.iter().map(Number::limbs);
                     let reduces = function.reduces()
                         || operands.iter().any(|operand| operand.whole().is_none());
@@ -120,7 +123,9 @@ impl Expression {
                     if work > WORK {
                         return Err(CalculatorError::TooMuchWork);
                     }
-                    function.apply(&operands)?.checked()?
+                    let result = function.apply(operands)?.checked()?;
+                    stack.truncate(first);
+                    result
                 }
             };
             if work > WORK {
@@ -149,16 +154,24 @@ impl Value {
     }
 }
 
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Value {
+    /// The number as text.
+    pub fn text(&self) -> String {
         let (ratio, decimal) = match &self.0 {
             Number::Exact(ratio) => (ratio, ratio.decimal()),
             Number::Float(value) => (&Ratio::from_float(*value), None),
         };
+        let mut text = decimal.unwrap_or_else(|| ratio.rounded());
         if ratio.negative {
-            f.write_str("-")?;
+            text.insert(0, '-');
         }
-        f.write_str(&decimal.unwrap_or_else(|| ratio.rounded()))
+        text
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
     }
 }
 
@@ -286,6 +299,10 @@ impl<'a> Question<'a> {
 
 /// `text` after `words`, which any white space may separate and no letter or digit may follow.
 fn strip_words<'a>(text: &'a str, words: &str) -> Option<&'a str> {
+    // Most words are told apart by their first letter.
+    if text.bytes().next().map(|byte| byte.to_ascii_lowercase()) != words.bytes().next() {
+        return None;
+    }
     let mut rest = text;
     for word in words.split(' ') {
         let (head, tail) = rest.trim_start().split_at_checked(word.len())?;
@@ -313,10 +330,10 @@ fn is_name_character(c: char) -> bool {
 }
 
 /// What is done, in order, with a stack of operands.
-#[derive(Clone, Debug)]
-enum Step {
+#[derive(Clone, Copy, Debug)]
+enum Step<'a> {
     /// A number as it was written.
-    Literal(Box<str>),
+    Literal(&'a str),
     Constant(f64),
     /// Replaces that many operands by a result.
     Apply(Function, usize),
@@ -411,6 +428,9 @@ fn radix_of(text: &str) -> Option<u32> {
 
 /// The value of a number token; `None` when it is beyond the bounds.
 fn literal(text: &str) -> Option<Ratio> {
+    if let Ok(small) = text.parse::<u32>() {
+        return Some(Ratio::whole(small.into()));
+    }
     let radix = radix_of(text);
     let (digits, exponent) = match radix {
         Some(_) => (text.get(2..)?, "0"),
@@ -446,12 +466,15 @@ struct Parser<'a> {
     message: &'a str,
     /// Where the expression ends in `message`.
     end: usize,
-    /// Byte of `message` from which the next token is read.
+    /// Byte of `message` where the token at hand begins.
     at: usize,
+    token: Token<'a>,
+    /// Bytes of that token.
+    length: usize,
     calls: usize,
     depth: usize,
     operations: usize,
-    steps: Vec<Step>,
+    steps: Vec<Step<'a>>,
     /// There is a call, or an operator between two operands.
     joins: bool,
     digits: bool,
@@ -463,10 +486,12 @@ type IsPercentage = bool;
 
 impl<'a> Parser<'a> {
     fn new(question: &Question<'a>) -> Self {
-        Self {
+        let mut parser = Self {
             message: question.message,
             end: question.end,
             at: question.start,
+            token: Token::End,
+            length: 0,
             calls: 0,
             depth: 0,
             operations: 0,
@@ -474,7 +499,9 @@ impl<'a> Parser<'a> {
             joins: false,
             digits: false,
             leading_zero: false,
-        }
+        };
+        parser.scan();
+        parser
     }
 
     fn run(&mut self) -> Result<(), CalculatorError> {
@@ -599,7 +626,7 @@ impl<'a> Parser<'a> {
                 self.digits = true;
                 self.leading_zero |=
                     bytes[0] == b'0' && bytes.get(1).is_some_and(u8::is_ascii_digit);
-                self.steps.push(Step::Literal(text.into()));
+                self.steps.push(Step::Literal(text));
                 self.advance();
                 Ok(())
             }
@@ -633,6 +660,7 @@ impl<'a> Parser<'a> {
         self.take('(', "`(`")?;
         self.enter()?;
         self.calls += 1;
+        self.scan();
         let mut count = 1;
         self.sum()?;
         while let Token::Sign(',') = self.peek() {
@@ -642,6 +670,7 @@ impl<'a> Parser<'a> {
         }
         self.calls -= 1;
         self.depth -= 1;
+        self.scan();
         self.take(')', "an operator, `,` or `)`")?;
         if count < entry.least || count > entry.most {
             let takes = entry.takes();
@@ -673,18 +702,25 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// What is left to read, without white space in front.
+    /// What is left to read, from the token at hand on.
     fn rest(&self) -> &'a str {
-        self.message[self.at..self.end].trim_start()
+        &self.message[self.at..self.end]
     }
 
     fn peek(&self) -> Token<'a> {
-        token(self.rest(), self.calls > 0).0
+        self.token
     }
 
     fn advance(&mut self) {
-        let rest = self.rest();
-        self.at = self.end - rest.len() + token(rest, self.calls > 0).1;
+        self.at += self.length;
+        self.scan();
+    }
+
+    /// Reads the token at hand, which is another one when a call has begun or ended.
+    fn scan(&mut self) {
+        let rest = self.rest().trim_start();
+        self.at = self.end - rest.len();
+        (self.token, self.length) = token(rest, self.calls > 0);
     }
 
     fn take(&mut self, sign: char, what: &'static str) -> Result<(), CalculatorError> {
@@ -699,9 +735,7 @@ impl<'a> Parser<'a> {
 
     /// Whether the token after the one at hand begins an operand and is no sign.
     fn operand_follows(&self) -> bool {
-        let rest = self.rest();
-        let (_, length) = token(rest, self.calls > 0);
-        match token(rest[length..].trim_start(), self.calls > 0).0 {
+        match token(self.rest()[self.length..].trim_start(), self.calls > 0).0 {
             Token::Number(_) => true,
             Token::Name(name) => infix(name) == Infix::None,
             Token::Sign(sign) => sign == '(',
@@ -711,12 +745,11 @@ impl<'a> Parser<'a> {
 
     /// Which character of the message comes next.
     fn character(&self) -> usize {
-        self.message[..self.end - self.rest().len()].chars().count() + 1
+        self.message[..self.at].chars().count() + 1
     }
 
     fn expected(&self, what: &'static str) -> CalculatorError {
-        let rest = self.rest();
-        let found = rest[..token(rest, self.calls > 0).1].chars().take(SHOWN).collect();
+        let found = self.rest()[..self.length].chars().take(SHOWN).collect();
         CalculatorError::Expected { what, found, at: self.character() }
     }
 }
@@ -1481,23 +1514,26 @@ const fn low(value: u64) -> u32 {
     value as u32
 }
 
+/// Up to two limbs need no allocation.
+type Limbs = SmallVec<[u32; 2]>;
+
 /// A whole number that is not negative: limbs of 32 bits, lowest first, the last one not zero.
 ///
 /// Short and plain instead of fast: numbers here have a few hundred limbs at most.
 #[derive(Clone, Debug, Default)]
 struct Natural {
-    limbs: Vec<u32>,
+    limbs: Limbs,
 }
 
 impl From<u32> for Natural {
     fn from(value: u32) -> Self {
-        Self { limbs: vec![value] }.trimmed()
+        Self { limbs: smallvec![value] }.trimmed()
     }
 }
 
 impl Natural {
     fn wide(value: u64) -> Self {
-        Self { limbs: vec![low(value), low(value >> 32)] }.trimmed()
+        Self { limbs: smallvec![low(value), low(value >> 32)] }.trimmed()
     }
 
     fn trimmed(mut self) -> Self {
@@ -1512,7 +1548,7 @@ impl Natural {
     }
 
     fn is_one(&self) -> bool {
-        self.limbs == [1]
+        self.limbs[..] == [1]
     }
 
     fn is_even(&self) -> bool {
@@ -1554,7 +1590,7 @@ impl Natural {
     fn plus(&self, other: &Self) -> Self {
         let (long, short) =
             if self.limbs.len() < other.limbs.len() { (other, self) } else { (self, other) };
-        let mut limbs = Vec::with_capacity(long.limbs.len() + 1);
+        let mut limbs = Limbs::with_capacity(long.limbs.len() + 1);
         let mut carry = 0;
         for (at, limb) in long.limbs.iter().enumerate() {
             carry += u64::from(*limb) + short.limbs.get(at).copied().map_or(0, u64::from);
@@ -1567,7 +1603,7 @@ impl Natural {
 
     /// The difference to an `other` that is not larger.
     fn minus(&self, other: &Self) -> Self {
-        let mut limbs = Vec::with_capacity(self.limbs.len());
+        let mut limbs = Limbs::with_capacity(self.limbs.len());
         let mut borrow = false;
         for (at, limb) in self.limbs.iter().enumerate() {
             let (part, first) = limb.overflowing_sub(other.limbs.get(at).copied().unwrap_or(0));
@@ -1579,7 +1615,7 @@ impl Natural {
     }
 
     fn times(&self, other: &Self) -> Self {
-        let mut limbs = vec![0; self.limbs.len() + other.limbs.len()];
+        let mut limbs = smallvec![0; self.limbs.len() + other.limbs.len()];
         for (at, a) in self.limbs.iter().enumerate() {
             let mut carry = 0;
             for (limb, b) in limbs[at..].iter_mut().zip(&other.limbs) {
@@ -1613,7 +1649,7 @@ impl Natural {
     }
 
     fn shifted_left(&self, bits: usize) -> Self {
-        let mut limbs = vec![0; bits / 32];
+        let mut limbs = smallvec![0; bits / 32];
         let mut carry = 0;
         for limb in &self.limbs {
             carry |= u64::from(*limb) << (bits % 32);
@@ -1626,7 +1662,7 @@ impl Natural {
 
     fn shifted_right(&self, bits: usize) -> Self {
         let whole = self.limbs.get(bits / 32..).unwrap_or_default();
-        let mut limbs = Vec::with_capacity(whole.len());
+        let mut limbs = Limbs::with_capacity(whole.len());
         for (at, limb) in whole.iter().enumerate() {
             let above = whole.get(at + 1).copied().map_or(0, u64::from);
             limbs.push(low((above << 32 | u64::from(*limb)) >> (bits % 32)));
@@ -1665,7 +1701,7 @@ impl Natural {
         let mut rest = self.shifted_left(shift).limbs;
         rest.resize(self.limbs.len() + 1, 0);
         let (first, second) = (u64::from(divisor[size - 1]), u64::from(divisor[size - 2]));
-        let mut quotient = vec![0; rest.len() - size];
+        let mut quotient = smallvec![0; rest.len() - size];
         for at in (0..quotient.len()).rev() {
             let top = u64::from(rest[at + size]) << 32 | u64::from(rest[at + size - 1]);
             let (mut digit, mut over) = (top / first, top % first);

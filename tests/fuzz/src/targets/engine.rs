@@ -198,9 +198,10 @@ impl World {
             message: Message {
                 id: MessageId::Given("m".into()),
                 role: Role::User,
-                parts: vec![part],
+                parts: vec![part].into(),
                 extra: None,
-            },
+            }
+            .into(),
             task,
             context,
             blocking: bytes.below(2) == 0,

@@ -123,8 +123,8 @@ fn survives(send: &Send) {
         id: send.task.unwrap_or_else(|| ids.task(1)),
         context: send.context.clone().unwrap_or_else(|| ids.context()),
         status: Status { state: TaskState::Working, message: None, unix_ms: 0 },
-        history: vec![send.message.clone().into()],
-        artifacts: Vec::new(),
+        history: vec![send.message.clone()].into(),
+        artifacts: Vec::new().into(),
         metadata: None,
         loose: send.loose,
     };
