@@ -19,7 +19,6 @@ use tokio::sync::watch;
 
 use crate::a2a::card::{Card, Identity};
 use crate::a2a::model::TaskState;
-use crate::base::budget::Budget;
 use crate::base::clock::Now;
 use crate::base::ids::Ids;
 use crate::base::name::{auto_name, normal_url};
@@ -29,6 +28,7 @@ use crate::config::providers::Route;
 use crate::config::{Config, Loaded};
 use crate::engine::queue::{Bounds, Timers};
 use crate::engine::{Brain, Engine, Settings, skills};
+use crate::inbound::body::Bodies;
 use crate::inbound::cell::EngineCell;
 use crate::inbound::listen;
 use crate::inbound::pages::About;
@@ -287,7 +287,7 @@ fn front(loaded: &Loaded, address: SocketAddr) -> Front {
         cell: EngineCell::new(Engine::new(settings, Ids::new(Box::new(random)))),
         card,
         about,
-        in_flight: Budget::new(config.limits.in_flight_bytes),
+        in_flight: Bodies::new(config.limits.in_flight_bytes),
         limits: config.limits.clone(),
         streams: Cell::new(0),
         connections: Cell::new(0),

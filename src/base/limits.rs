@@ -21,6 +21,10 @@ pub const CALLERS: usize = 64;
 
 /// Bytes taken in flight for every byte of a request body: the body itself, and what parsing makes of it.
 pub const PARSE_FACTOR: usize = 3;
+/// A body of so many bytes finds room even when large ones hold all there is.
+pub const SMALL_BODY: usize = 4 * KIB;
+/// Bytes kept for small bodies.
+pub const SPARE_BODIES: usize = 96 * KIB;
 /// What a connection costs: hyper's read and write buffers, its task and its timers (measured by `tests/run`).
 pub const CONNECTION_BYTES: usize = 16 * KIB;
 /// What an agent thread costs with a TLS session to a provider.
@@ -107,7 +111,7 @@ impl Limits {
             ("connections", self.connections * CONNECTION_BYTES),
             ("agent threads", relays * RELAY_BYTES),
             ("task store", self.store_bytes),
-            ("requests in flight", self.in_flight_bytes),
+            ("requests in flight", self.in_flight_bytes + SPARE_BODIES),
             ("work", self.work_bytes),
         ]
     }

@@ -17,7 +17,7 @@ use crate::a2a::v03;
 use crate::base::budget::{Budget, Lease};
 use crate::base::ids::TaskId;
 use crate::base::json::Json;
-use crate::base::limits::PARSE_FACTOR;
+use crate::base::limits::{PARSE_FACTOR, SMALL_BODY, SPARE_BODIES};
 use crate::base::sse::{self, PING};
 use crate::engine::feed::{Cursor, Read};
 use crate::inbound::io::Progress;
@@ -42,23 +42,68 @@ pub enum BodyError {
 pub struct Collected {
     /// The body.
     pub bytes: Bytes,
-    _lease: Lease,
+    _lease: Option<Lease>,
 }
 
-/// Reads a request's body to its end.
+/// Where the bytes of bodies come from.
+#[derive(Debug)]
+pub struct Bodies {
+    all: Budget,
+    /// For small bodies when all else is taken, so that large ones cannot shut everybody out.
+    spare: Budget,
+}
+
+impl Bodies {
+    /// `bytes` for all bodies, and a little beside for small ones.
+    pub fn new(bytes: usize) -> Self {
+        Self { all: Budget::new(bytes), spare: Budget::new(SPARE_BODIES) }
+    }
+
+    /// Bytes leased now.
+    pub fn used(&self) -> usize {
+        self.all.used() + self.spare.used()
+    }
+
+    /// Bytes that can be leased.
+    pub fn limit(&self) -> usize {
+        self.all.limit() + self.spare.limit()
+    }
+
+    /// Makes `lease` cover a body of `total` bytes and what is made of it.
+    fn cover(&self, lease: &mut Option<Lease>, total: usize) -> Result<(), BodyError> {
+        let wanted = total * PARSE_FACTOR;
+        let covered = match lease {
+            Some(lease) => {
+                let more = wanted.saturating_sub(lease.bytes());
+                more == 0 || lease.grow(more)
+            }
+            None => false,
+        };
+        if covered {
+            return Ok(());
+        }
+        let small = || (total <= SMALL_BODY).then(|| self.spare.take(wanted)).flatten();
+        // Given back first: it may be what is missing.
+        *lease = None;
+        *lease = self.all.take(wanted).or_else(small);
+        if lease.is_some() { Ok(()) } else { Err(BodyError::NoRoom) }
+    }
+}
+
+/// Reads a request's body to its end. Only what has come is leased, not what was announced.
 ///
 /// # Errors
 /// See [`BodyError`]; nothing is kept then.
 pub async fn collect(
     body: &mut Incoming,
     limit: usize,
-    budget: &Budget,
+    bodies: &Bodies,
 ) -> Result<Collected, BodyError> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limit {
         return Err(BodyError::TooLarge);
     }
-    let mut lease = budget.take(announced * PARSE_FACTOR).ok_or(BodyError::NoRoom)?;
+    let mut lease = None;
     let (mut first, mut rest) = (Bytes::new(), Vec::new());
     while let Some(frame) = next_frame(body).await {
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
@@ -66,16 +111,13 @@ pub async fn collect(
         if total > limit {
             return Err(BodyError::TooLarge);
         }
-        if total * PARSE_FACTOR > lease.bytes() && !lease.grow(total * PARSE_FACTOR - lease.bytes())
-        {
-            return Err(BodyError::NoRoom);
-        }
+        bodies.cover(&mut lease, total)?;
         // Most bodies come in one piece, which is then used as it is.
         if first.is_empty() && rest.is_empty() {
             first = data;
         } else {
             if rest.is_empty() {
-                rest.reserve(announced.max(total));
+                rest.reserve(total);
                 rest.extend_from_slice(&std::mem::take(&mut first));
             }
             rest.extend_from_slice(&data);

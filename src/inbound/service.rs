@@ -24,11 +24,10 @@ use crate::a2a::jsonrpc::{self, Id};
 use crate::a2a::model::Task;
 use crate::a2a::op::{Event, Operation, Principal};
 use crate::a2a::v03;
-use crate::base::budget::Budget;
 use crate::base::json::Json;
 use crate::base::limits::Limits;
 use crate::engine::Outcome;
-use crate::inbound::body::{self, BodyError, Feed, Reader, Reply, StreamPermit};
+use crate::inbound::body::{self, Bodies, BodyError, Feed, Reader, Reply, StreamPermit};
 use crate::inbound::cell::EngineCell;
 use crate::inbound::io::Progress;
 use crate::inbound::pages;
@@ -45,7 +44,7 @@ pub struct Front {
     /// The bounds.
     pub limits: Limits,
     /// Bytes of request bodies.
-    pub in_flight: Budget,
+    pub in_flight: Bodies,
     /// Event streams open now.
     pub streams: Cell<usize>,
     /// Connections open now.

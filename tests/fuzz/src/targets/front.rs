@@ -14,12 +14,12 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tetherlet::a2a::card::{Card, Identity};
-use tetherlet::base::budget::Budget;
 use tetherlet::base::ids::Ids;
 use tetherlet::base::limits::Limits;
 use tetherlet::engine::queue::Bounds;
 use tetherlet::engine::skills::available;
 use tetherlet::engine::{Engine, Settings};
+use tetherlet::inbound::body::Bodies;
 use tetherlet::inbound::cell::EngineCell;
 use tetherlet::inbound::io::Progress;
 use tetherlet::inbound::pages::About;
@@ -114,7 +114,7 @@ fn front() -> Rc<Front> {
         cell: EngineCell::new(Engine::new(settings, ids)),
         card: Card::new(&identity, &available(false)),
         about,
-        in_flight: Budget::new(limits.in_flight_bytes),
+        in_flight: Bodies::new(limits.in_flight_bytes),
         limits,
         streams: Cell::new(0),
         connections: Cell::new(1),
