@@ -180,17 +180,19 @@ fn start(
     Ok(Hand { number, lane, jobs, run: None })
 }
 
-fn do_job(job: Job, line: Option<&mut Line>, tell: &dyn Fn(Update) -> bool) {
+fn do_job(mut job: Job, line: Option<&mut Line>, tell: &dyn Fn(Update) -> bool) {
     let run = job.run;
     match (job.work, line) {
-        (Work::Turn(turn), Some(line)) => line.turn(&turn, &job.cancel, &mut |piece| {
-            tell(match piece {
-                Piece::Text(text) => Update::Text(run, text.to_owned()),
-                Piece::Alive => Update::Alive(run),
-                Piece::Whole(end) => Update::Whole(run, end),
-                Piece::End(end) => Update::Ended(run, End::Turn(end)),
+        (Work::Turn(turn), Some(line)) => {
+            line.turn(&turn, &job.cancel, &mut job.lease, &mut |piece| {
+                tell(match piece {
+                    Piece::Text(text) => Update::Text(run, text.to_owned()),
+                    Piece::Alive => Update::Alive(run),
+                    Piece::Whole(end) => Update::Whole(run, end),
+                    Piece::End(end) => Update::Ended(run, End::Turn(end)),
+                });
             });
-        }),
+        }
         (Work::Turn(_), None) => {
             let error = ModelError::Transport { what: "no provider is configured".to_owned() };
             tell(Update::Ended(run, End::Turn(Err(error))));

@@ -41,6 +41,10 @@ fn uses(text: &str) -> Vec<String> {
     let code = production.lines().filter(|line| !line.trim_start().starts_with("//"));
     let mut found = Vec::new();
     for line in code {
+        for module in LAYERS.iter().copied().flatten() {
+            let hidden = format!("super::{module}::");
+            assert!(!line.contains(&hidden), "a layer behind `super`: import it: {line}");
+        }
         let mut rest = line;
         while let Some(at) = rest.find("crate::") {
             rest = &rest[at + "crate::".len()..];

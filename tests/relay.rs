@@ -648,7 +648,7 @@ fn a_reply_longer_than_allowed_failed_with_what_fits() {
 #[test]
 fn a_line_without_end_failed() {
     let script = Script::stream().endless(vec![b'x'; 64 * 1024]);
-    assert_fails(script, "", "larger than 1048576 bytes", "");
+    assert_fails(script, "", "larger than 131072 bytes", "");
 }
 
 #[test]

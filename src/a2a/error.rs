@@ -17,7 +17,7 @@ pub enum A2aError {
     InvalidParams(String),
     /// Our own fault.
     Internal(&'static str),
-    /// No such task, or not the caller's.
+    /// No such task.
     TaskNotFound,
     /// The task has ended already.
     TaskNotCancelable(TaskState),

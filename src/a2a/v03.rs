@@ -348,8 +348,8 @@ pub fn task_into(json: &mut Json, task: &Task, history: Option<usize>) {
     json.close_object();
 }
 
-/// Writes one item of a stream.
-pub fn event_into(json: &mut Json, event: &Event<'_>) {
+/// Writes one item of a stream; `last` when the stream ends with it.
+pub fn event_into(json: &mut Json, event: &Event<'_>, last: bool) {
     match event {
         Event::Task(task) => task_into(json, task, None),
         Event::Status { task, status } => {
@@ -359,7 +359,7 @@ pub fn event_into(json: &mut Json, event: &Event<'_>) {
             json.literal(r#","status":"#);
             status_into(json, task, &ids, status);
             json.key("final");
-            json.bool(status.state.is_settled());
+            json.bool(last);
             // A stream is all that its reader sees of the task: how the reply ended belongs into it.
             if status.state.is_final()
                 && let Some(metadata) = &task.metadata
@@ -647,7 +647,7 @@ mod tests {
         });
         assert_eq!(serde_json::from_str::<serde_json::Value>(json.as_str()).unwrap(), expected);
         let mut json = Json::default();
-        event_into(&mut json, &Event::Status { task: &task, status: &task.status });
+        event_into(&mut json, &Event::Status { task: &task, status: &task.status }, true);
         assert!(json.as_str().ends_with(r#""final":true,"metadata":{"model":"m"}}"#));
         let loose = Task { loose: true, ..task };
         let mut json = Json::default();

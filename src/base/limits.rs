@@ -27,8 +27,8 @@ pub const SMALL_BODY: usize = 4 * KIB;
 pub const SPARE_BODIES: usize = 96 * KIB;
 /// What a connection costs: hyper's read and write buffers, its task and its timers (measured by `tests/run`).
 pub const CONNECTION_BYTES: usize = 16 * KIB;
-/// What an agent thread costs with a TLS session to a provider.
-pub const RELAY_BYTES: usize = 160 * KIB;
+/// What an agent thread costs: stack, a TLS session, a line and an event of the provider's stream.
+pub const RELAY_BYTES: usize = 416 * KIB;
 /// Program, allocator and runtime before the first connection.
 pub const PROGRAM_BYTES: usize = 3 * MIB;
 

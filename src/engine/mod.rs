@@ -20,7 +20,7 @@ use crate::a2a::model::{Artifact, Message, Part, Parts, Status, Task, TaskState}
 use crate::a2a::op::{Operation, Principal, Send};
 use crate::base::budget::Budget;
 use crate::base::clock::Now;
-use crate::base::ids::{Ids, TaskId};
+use crate::base::ids::{ContextId, Ids, TaskId};
 use crate::base::json::Json;
 use crate::base::limits::Limits;
 use crate::base::order::sorted;
@@ -221,7 +221,7 @@ impl Engine {
             return Err(self.busy("the agent is stopping"));
         }
         if let Some(id) = send.task {
-            return self.carry_on(id, send, now);
+            return self.carry_on(id, send, who, now);
         }
         let has_model = self.settings.brain.is_some();
         let message = send.message;
@@ -243,8 +243,7 @@ impl Engine {
         {
             return Err(self.busy("too many tasks wait already"));
         }
-        let context_bytes =
-            send.context.as_ref().map_or(0, super::base::ids::ContextId::heap_bytes);
+        let context_bytes = send.context.as_ref().map_or(0, ContextId::heap_bytes);
         let bytes = message.heap_bytes() + 16 + context_bytes;
         let stored = self.store.insert(&mut self.ids, who, bytes, |id, ids| Task {
             id,
@@ -285,9 +284,17 @@ impl Engine {
     }
 
     /// The next message of a task that asked for one.
-    fn carry_on(&mut self, id: TaskId, send: Send, now: Now) -> Result<TaskId, A2aError> {
+    fn carry_on(
+        &mut self,
+        id: TaskId,
+        send: Send,
+        who: &Principal,
+        now: Now,
+    ) -> Result<TaskId, A2aError> {
         let at = self.store.find(id).ok_or(A2aError::TaskNotFound)?;
-        let slot = self.store.slot(at).ok_or(A2aError::TaskNotFound)?;
+        // A question is answered by the one who was asked: what is stored, is stored for its caller.
+        let slot = self.store.slot(at).filter(|slot| slot.caller == *who);
+        let slot = slot.ok_or(A2aError::TaskNotFound)?;
         if send.context.as_ref().is_some_and(|context| *context != slot.task.context) {
             return Err(A2aError::InvalidParams(
                 "message.contextId: the task belongs to another context".to_owned(),
@@ -311,7 +318,6 @@ impl Engine {
         let bytes = message.heap_bytes() + 64;
         self.store.grow(at, bytes).map_err(|_| self.busy("the task store is full"))?;
         let slot = self.store.slot_mut(at).ok_or(A2aError::TaskNotFound)?;
-        let who = slot.caller.clone();
         slot.pending = None;
         let question = slot.task.status.message.take();
         slot.task.history.extend(question);
@@ -320,7 +326,7 @@ impl Engine {
         self.set_status(at, TaskState::Working, echo, now);
         let text = message.text();
         let command = crate::skills::memory::complete(pending.command(), &text);
-        let finish = self.remember(command, &who);
+        let finish = self.remember(command, who);
         self.due = Some((id, finish));
         Ok(id)
     }

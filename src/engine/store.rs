@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use smallvec::smallvec;
 
-use crate::a2a::model::{Message, Part, Status, Task, TaskState};
+use crate::a2a::model::{Artifact, Message, Part, Status, Task, TaskState};
 use crate::a2a::op::Principal;
 use crate::base::budget::{Budget, Lease};
 use crate::base::clock::Now;
@@ -439,9 +439,13 @@ impl Slot {
     fn recount(&self) -> usize {
         let task = &self.task;
         let history: usize = task.history.iter().map(|message| message.heap_bytes() + 16).sum();
-        let artifacts: usize =
-            task.artifacts.iter().map(super::super::a2a::model::Artifact::heap_bytes).sum();
-        let status = task.status.message.as_ref().map_or(0, |message| message.heap_bytes());
+        let artifacts: usize = task.artifacts.iter().map(Artifact::heap_bytes).sum();
+        let status = match &task.status.message {
+            // The text of a result is its artifact's, shared.
+            Some(_) if task.status.state == TaskState::Completed => size_of::<Message>() + 64,
+            Some(message) => message.heap_bytes(),
+            None => 0,
+        };
         let metadata = task.metadata.as_ref().map_or(0, |json| json.len() + 32);
         let pending = self.pending.as_ref().map_or(0, |(pending, _)| pending.heap_bytes());
         SLOT - RESERVE

@@ -304,7 +304,7 @@ impl Feed {
                         Event::Task(task) => ends(task.status.state, until_final),
                         Event::Artifact { .. } => false,
                     };
-                    (Some(frame(rpc, &event)), ends)
+                    (Some(frame(rpc, &event, ends)), ends)
                 }
                 Some(Read::Pending) => {
                     let state = engine.task(id).map(|task| task.status.state);
@@ -334,11 +334,11 @@ const fn ends(state: TaskState, until_final: bool) -> bool {
     if until_final { state.is_final() } else { state.is_settled() }
 }
 
-/// One event as a frame of the stream: a whole JSON-RPC reply behind `data:`.
-pub fn frame(rpc: &Id, event: &Event<'_>) -> Bytes {
+/// One event as a frame of the stream: a whole JSON-RPC reply behind `data:`; `last` when the stream ends with it.
+pub fn frame(rpc: &Id, event: &Event<'_>, last: bool) -> Bytes {
     let mut json = Json::with_capacity(512);
     jsonrpc::begin(&mut json, rpc);
-    v03::event_into(&mut json, event);
+    v03::event_into(&mut json, event, last);
     jsonrpc::finish(&mut json);
     let mut out = String::with_capacity(json.as_str().len() + 8);
     sse::write_data(&mut out, json.as_str());

@@ -300,7 +300,7 @@ async fn rpc(
                 }
             }
             Outcome::Follow { id: task_id, cursor, until_final } => {
-                let first = body::frame(&id, &Event::Task(task(task_id)?));
+                let first = body::frame(&id, &Event::Task(task(task_id)?), false);
                 // Attached here, so that the task cannot go before its stream begins.
                 engine.attach(task_id);
                 Said::Stream { task_id, cursor, until_final, first }

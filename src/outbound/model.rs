@@ -11,6 +11,7 @@ use ureq::http::header::CONTENT_TYPE;
 use ureq::http::{HeaderMap, HeaderValue, Response};
 use ureq::{Agent, Body};
 
+use crate::base::budget::Lease;
 use crate::base::secret::Secret;
 use crate::base::sse::{Item, Parser, SseError};
 use crate::config::Relay;
@@ -21,8 +22,9 @@ use crate::work::Cancel;
 
 /// Bytes read at once.
 const CHUNK: usize = 8 * 1024;
-/// Longest line or event of a stream.
-const LINE: usize = 1024 * 1024;
+/// Longest line or event of a stream: many times what a token takes, and a whole reply of a modest host. A thread
+/// may hold one of each, and `base::limits::RELAY_BYTES` counts them.
+const LINE: usize = 128 * 1024;
 /// Bytes of an error's body that are looked at.
 const ERROR_BODY: u64 = 4 * 1024;
 /// For each write of the request.
@@ -60,16 +62,24 @@ impl Line {
     }
 
     /// Carries out one turn. `each` gets every piece in order, and [`Piece::End`] exactly once.
-    pub fn turn(&mut self, turn: &Turn, cancel: &Cancel, each: &mut dyn FnMut(Piece<'_>)) {
+    ///
+    /// What a provider sends at once, instead of as a stream, is held on `lease`.
+    pub fn turn(
+        &mut self,
+        turn: &Turn,
+        cancel: &Cancel,
+        lease: &mut Lease,
+        each: &mut dyn FnMut(Piece<'_>),
+    ) {
         let pooled = self.agent.is_some();
-        let mut outcome = self.attempt(turn, cancel, each);
+        let mut outcome = self.attempt(turn, cancel, lease, each);
         // A kept connection may have been closed by the other side while nobody looked.
         if let Err(Attempt::NoReply(_)) = outcome
             && pooled
             && !cancel.is_fired()
         {
             self.agent = None;
-            outcome = self.attempt(turn, cancel, each);
+            outcome = self.attempt(turn, cancel, lease, each);
         }
         cancel.clear();
         if outcome.is_err() || cancel.is_fired() {
@@ -86,6 +96,7 @@ impl Line {
         &mut self,
         turn: &Turn,
         cancel: &Cancel,
+        lease: &mut Lease,
         each: &mut dyn FnMut(Piece<'_>),
     ) -> Result<(), Attempt> {
         let provider = &self.route.provider;
@@ -121,7 +132,7 @@ impl Line {
             request = request.header(name, value);
         }
         let response = request.send(form.body(turn)).map_err(|error| no_reply(&error))?;
-        read_reply(form, response, provider.key.as_ref(), self.relay.reply_bytes, each)
+        read_reply(form, response, provider.key.as_ref(), self.relay.reply_bytes, lease, each)
     }
 }
 
@@ -201,6 +212,7 @@ fn read_reply(
     mut response: Response<Body>,
     key: Option<&Secret>,
     reply_bytes: usize,
+    lease: &mut Lease,
     each: &mut dyn FnMut(Piece<'_>),
 ) -> Result<(), Attempt> {
     if response.status() != 200 {
@@ -212,7 +224,7 @@ fn read_reply(
     if is_stream {
         read_stream(form, body, each)
     } else {
-        read_document(form, body, reply_bytes + LINE, each)
+        read_document(form, body, reply_bytes + LINE, lease, each)
     }
 }
 
@@ -230,15 +242,25 @@ fn refusal(response: &mut Response<Body>, key: Option<&Secret>) -> ModelError {
 /// Some hosts answer a request for a stream with one document, which may have `limit` bytes.
 fn read_document(
     form: Form,
-    body: impl Read,
+    mut body: impl Read,
     limit: usize,
+    lease: &mut Lease,
     each: &mut dyn FnMut(Piece<'_>),
 ) -> Result<(), Attempt> {
-    let mut json = String::new();
-    body.take(limit as u64 + 1).read_to_string(&mut json).map_err(|error| broken(&error))?;
-    if json.len() > limit {
-        return Err(ModelError::TooLarge { limit }.into());
+    let mut bytes = Vec::new();
+    let mut chunk = vec![0; CHUNK].into_boxed_slice();
+    loop {
+        let read = body.read(&mut chunk).map_err(|error| broken(&error))?;
+        if read == 0 {
+            break;
+        }
+        if bytes.len() + read > limit || !lease.grow(read) {
+            return Err(ModelError::TooLarge { limit: bytes.len() }.into());
+        }
+        bytes.extend_from_slice(&chunk[..read]);
     }
+    let json = String::from_utf8(bytes)
+        .map_err(|_| ModelError::Malformed { what: "the reply is not UTF-8" })?;
     let mut reply = Reply::new(form);
     reply.whole(&json, &mut |delta| each(piece(delta)))?;
     each(Piece::End(reply.end()));

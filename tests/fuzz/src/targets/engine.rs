@@ -441,7 +441,7 @@ impl Reader {
     fn take(&mut self, event: &Event<'_>) {
         let mut json = Json::default();
         jsonrpc::begin(&mut json, &Id::null());
-        v03::event_into(&mut json, event);
+        v03::event_into(&mut json, event, false);
         jsonrpc::finish(&mut json);
         must_be_json(json.as_str());
         match event {
