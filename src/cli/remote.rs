@@ -1,5 +1,6 @@
 //! Commands that talk to an agent: send, get, cancel, card, status.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -185,6 +186,16 @@ impl TaskView<'_> {
     }
 }
 
+/// An agent's text as a terminal may have it: escape sequences could rewrite what stands there already.
+fn shown(text: &str) -> Cow<'_, str> {
+    let is_unsafe = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if is_terminal() && text.contains(is_unsafe) {
+        Cow::Owned(text.replace(is_unsafe, "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
 pub fn send(arguments: &[OsString]) -> Result<(), Failure> {
     let known = ["stream", "json", "skill", "context", "task", "config"];
     let options = Options::read(arguments, &known)?;
@@ -208,10 +219,10 @@ pub fn send(arguments: &[OsString]) -> Result<(), Failure> {
     if !options.json {
         let reply = if state == "completed" { task.reply() } else { task.written() };
         if state == "completed" || !reply.is_empty() {
-            say(reply)?;
+            say(shown(&reply))?;
         }
         if state == "input-required" {
-            say(task.said())?;
+            say(shown(&task.said()))?;
         }
     }
     conclude(state, id, &task.said(), &at)
@@ -261,7 +272,7 @@ fn stream(client: &Client, params: &str, json: bool, at: &str) -> Result<(), Fai
             if !json && !pieces.is_empty() {
                 let mut out = std::io::stdout().lock();
                 for piece in pieces {
-                    out.write_all(piece.as_bytes())?;
+                    out.write_all(shown(piece).as_bytes())?;
                 }
                 out.flush()?;
                 printed = true;
@@ -279,7 +290,7 @@ fn stream(client: &Client, params: &str, json: bool, at: &str) -> Result<(), Fai
             say("")?;
         }
         if state == "input-required" || (state == "completed" && !printed) {
-            say(&said)?;
+            say(shown(&said))?;
         }
     }
     match streamed {
@@ -362,10 +373,14 @@ fn print_task(json: &str, as_json: bool) -> Result<(), Failure> {
     say(format_args!("{} {}", task.id(), task.state()))?;
     let (reply, said) = (task.reply(), task.said());
     if !reply.is_empty() {
-        say(&reply)?;
+        say(shown(&reply))?;
     }
     // Why it failed stands beside what had come of the reply.
-    if task.state() == "completed" || said.is_empty() || said == reply { Ok(()) } else { say(said) }
+    if task.state() == "completed" || said.is_empty() || said == reply {
+        Ok(())
+    } else {
+        say(shown(&said))
+    }
 }
 
 pub fn card(arguments: &[OsString]) -> Result<(), Failure> {

@@ -422,7 +422,7 @@ fn routed(
     let Some(model) = model else {
         return Err(format!(
             "provider {written} has no default model: \
-             write {written}/MODEL here, or model in [providers.{written}]"
+             write {written}/MODEL here or with --model, or model in [providers.{written}]"
         ));
     };
     Ok(Some(Route { provider: provider.clone(), model }))
@@ -563,7 +563,7 @@ mod tests {
         assert_eq!(
             fixture.problems(),
             ["model.default: provider groq has no default model: \
-              write groq/MODEL here, or model in [providers.groq]"]
+              write groq/MODEL here or with --model, or model in [providers.groq]"]
         );
     }
 
