@@ -43,6 +43,8 @@ const WORK: usize = 1 << 20;
 const DIVISORS: usize = 4;
 /// Fractional digits to which an exact decimal is written in full.
 const FRACTION_DIGITS: usize = 30;
+/// Bits of as many digits.
+const FRACTION_BITS: usize = 100;
 /// Digits of a rounded result.
 const SIGNIFICANT: u8 = 15;
 /// Largest degree of a root that is tried exactly.
@@ -445,11 +447,12 @@ fn literal(text: &str) -> Option<Ratio> {
             value.scale_and_add(radix.unwrap_or(10), digit);
             exponent = exponent.checked_sub(i64::from(in_fraction))?;
         }
-        if value.bits() > BITS {
+        // A fraction may be that much longer than its numerator in lowest terms: see `decimal`.
+        if value.bits() > BITS + FRACTION_BITS {
             return None;
         }
     }
-    if value.is_zero() || exponent == 0 {
+    if value.is_zero() {
         return Some(Ratio::whole(value));
     }
     let power = Natural::from(10).power(exponent.unsigned_abs())?;
