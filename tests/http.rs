@@ -328,7 +328,7 @@ fn each_kind_of_bad_body_has_its_code_and_keeps_its_id() {
         (r#"{"jsonrpc":"2.0","id":"x","method":""}"#, -32601, json!("x")),
         (
             r#"{"jsonrpc":"2.0","id":7,"method":"tasks/pushNotificationConfig/set"}"#,
-            -32003,
+            -32602,
             json!(7),
         ),
         (

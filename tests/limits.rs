@@ -113,14 +113,21 @@ fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     panic!("never: {what}");
 }
 
-/// What a busy agent says: the code, when to come back, both in the head and in the error.
+/// What a busy agent says: the code, when to come back, both in the head and in the error. Through JSON-RPC of 0.3, or
+/// as REST does where a page was asked for.
 fn assert_busy(reply: &Reply, why: &str) {
     assert_eq!(reply.status, 503, "{reply:?}");
-    let error = &reply.json()["error"];
-    assert_eq!(error["code"], -32000, "{reply:?}");
-    let seconds = error["data"]["retryAfterS"].as_u64().unwrap();
-    assert!(seconds > 0);
-    assert_eq!(reply.header("retry-after"), Some(seconds.to_string().as_str()));
+    let reply_json = reply.json();
+    let error = &reply_json["error"];
+    let seconds = if error["code"] == -32000 {
+        error["data"]["retryAfterS"].to_string()
+    } else {
+        assert_eq!(error["code"], 503, "{reply:?}");
+        let delay = error["details"][0]["retryDelay"].as_str().unwrap();
+        delay.trim_end_matches('s').to_owned()
+    };
+    assert!(seconds.parse::<u32>().unwrap() > 0);
+    assert_eq!(reply.header("retry-after"), Some(&*seconds));
     assert!(error["message"].as_str().unwrap().contains(why), "{reply:?}");
 }
 

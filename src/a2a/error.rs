@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use crate::a2a::dialect::Dialect;
 use crate::a2a::model::TaskState;
+use crate::base::json::Json;
 
 /// Why a request was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +15,10 @@ pub enum A2aError {
     InvalidRequest(String),
     /// Nobody here knows this method.
     MethodNotFound(String),
+    /// Nothing is served at this path; the text says what is.
+    NoSuchPath(&'static str),
+    /// The path takes other methods.
+    MethodNotAllowed(&'static str),
     /// The request's members do not fit; the text names the member.
     InvalidParams(String),
     /// Our own fault.
@@ -25,10 +31,24 @@ pub enum A2aError {
     PushNotificationNotSupported,
     /// Known, but not possible here or now.
     UnsupportedOperation(String),
-    /// The request's media type, or a part's, is not understood.
+    /// The request's media type is not JSON.
+    MediaType(String),
+    /// A part's media type is not one that the skill takes.
     ContentTypeNotSupported(String),
     /// No extended card.
     ExtendedCardNotConfigured,
+    /// The caller does not speak an extension that this agent requires: its URI.
+    ExtensionSupportRequired(String),
+    /// Another version of the protocol, or a request of another version than it says.
+    VersionNotSupported(&'static str),
+    /// The body is longer than so many bytes.
+    TooLarge(usize),
+    /// The body broke off.
+    BodyBroken,
+    /// The body came too slowly.
+    BodyTooSlow,
+    /// The caller may not do this.
+    Forbidden(&'static str),
     /// No room; asking again later helps.
     Busy {
         /// Seconds until it is worth another try.
@@ -45,26 +65,149 @@ pub struct Wire {
     pub code: i32,
     /// The HTTP status of the REST binding.
     pub status: u16,
+    /// The canonical name of that status (google.rpc.Code).
+    pub name: &'static str,
+    /// The reason in 1.0's `ErrorInfo`, for errors that are A2A's own.
+    pub reason: Option<&'static str>,
 }
+
+const INVALID: &str = "INVALID_ARGUMENT";
+const PRECONDITION: &str = "FAILED_PRECONDITION";
 
 impl A2aError {
     /// The error's codes.
     pub const fn wire(&self) -> Wire {
-        let (code, status) = match self {
-            Self::Parse(_) => (-32700, 400),
-            Self::InvalidRequest(_) => (-32600, 400),
-            Self::MethodNotFound(_) => (-32601, 404),
-            Self::InvalidParams(_) => (-32602, 400),
-            Self::Internal(_) => (-32603, 500),
-            Self::TaskNotFound => (-32001, 404),
-            Self::TaskNotCancelable(_) => (-32002, 400),
-            Self::PushNotificationNotSupported => (-32003, 400),
-            Self::UnsupportedOperation(_) => (-32004, 400),
-            Self::ContentTypeNotSupported(_) => (-32005, 400),
-            Self::ExtendedCardNotConfigured => (-32007, 400),
-            Self::Busy { .. } => (-32000, 503),
+        let (code, status, name, reason) = match self {
+            Self::Parse(_) => (-32700, 400, INVALID, None),
+            Self::InvalidRequest(_) | Self::BodyBroken => (-32600, 400, INVALID, None),
+            Self::MethodNotFound(_) | Self::NoSuchPath(_) => (-32601, 404, "NOT_FOUND", None),
+            Self::MethodNotAllowed(_) => (-32601, 405, "UNIMPLEMENTED", None),
+            Self::InvalidParams(_) => (-32602, 400, INVALID, None),
+            Self::Internal(_) => (-32603, 500, "INTERNAL", None),
+            Self::TaskNotFound => (-32001, 404, "NOT_FOUND", Some("TASK_NOT_FOUND")),
+            Self::TaskNotCancelable(_) => (-32002, 400, PRECONDITION, Some("TASK_NOT_CANCELABLE")),
+            Self::PushNotificationNotSupported => {
+                (-32003, 400, PRECONDITION, Some("PUSH_NOTIFICATION_NOT_SUPPORTED"))
+            }
+            Self::UnsupportedOperation(_) => {
+                (-32004, 400, PRECONDITION, Some("UNSUPPORTED_OPERATION"))
+            }
+            Self::MediaType(_) => (-32005, 415, INVALID, Some("CONTENT_TYPE_NOT_SUPPORTED")),
+            Self::ContentTypeNotSupported(_) => {
+                (-32005, 400, INVALID, Some("CONTENT_TYPE_NOT_SUPPORTED"))
+            }
+            Self::ExtendedCardNotConfigured => {
+                (-32007, 400, PRECONDITION, Some("EXTENDED_AGENT_CARD_NOT_CONFIGURED"))
+            }
+            Self::ExtensionSupportRequired(_) => {
+                (-32008, 400, PRECONDITION, Some("EXTENSION_SUPPORT_REQUIRED"))
+            }
+            Self::VersionNotSupported(_) => {
+                (-32009, 400, PRECONDITION, Some("VERSION_NOT_SUPPORTED"))
+            }
+            Self::TooLarge(_) => (-32600, 413, "OUT_OF_RANGE", None),
+            Self::BodyTooSlow => (-32600, 408, "DEADLINE_EXCEEDED", None),
+            Self::Forbidden(_) => (-32600, 403, "PERMISSION_DENIED", None),
+            Self::Busy { .. } => (-32000, 503, "UNAVAILABLE", None),
         };
-        Wire { code, status }
+        Wire { code, status, name, reason }
+    }
+
+    /// The HTTP status of a JSON-RPC reply: 200, unless it is HTTP's own business.
+    pub const fn rpc_status(&self) -> u16 {
+        match self {
+            Self::TooLarge(_)
+            | Self::BodyBroken
+            | Self::BodyTooSlow
+            | Self::NoSuchPath(_)
+            | Self::MethodNotAllowed(_)
+            | Self::Forbidden(_)
+            | Self::Busy { .. } => self.wire().status,
+            _ => 200,
+        }
+    }
+
+    /// Writes the members `code` and `message`, and `data` where the dialect has something to say there, of a
+    /// JSON-RPC error object.
+    pub fn rpc_into(&self, json: &mut Json, dialect: Dialect) {
+        json.key("code");
+        json.signed(i64::from(self.wire().code));
+        json.key("message");
+        json.string_from(self);
+        match dialect {
+            Dialect::V1 => {
+                let has_details = matches!(self, Self::InvalidParams(_) | Self::Busy { .. });
+                if has_details || self.wire().reason.is_some() {
+                    json.key("data");
+                    self.details_into(json);
+                }
+            }
+            Dialect::V03 | Dialect::Proto03 => {
+                if let Self::Busy { retry_after_s, .. } = self {
+                    json.key("data");
+                    json.open_object();
+                    json.key("retryAfterS");
+                    json.number(u64::from(*retry_after_s));
+                    json.close_object();
+                }
+            }
+        }
+    }
+
+    /// Writes the body of a REST error (A2A 1.0 §11.6; AIP-193).
+    pub fn rest_into(&self, json: &mut Json) {
+        let wire = self.wire();
+        json.open_object();
+        json.key("error");
+        json.open_object();
+        json.key("code");
+        json.number(u64::from(wire.status));
+        json.word("status", wire.name);
+        json.key("message");
+        json.string_from(self);
+        json.key("details");
+        self.details_into(json);
+        json.close_object();
+        json.close_object();
+    }
+
+    /// Writes an array of typed objects: `ErrorInfo`, `BadRequest`, `RetryInfo` (google.rpc).
+    fn details_into(&self, json: &mut Json) {
+        json.open_array();
+        if let Some(reason) = self.wire().reason {
+            json.open_object();
+            json.word("@type", "type.googleapis.com/google.rpc.ErrorInfo");
+            json.word("reason", reason);
+            json.word("domain", "a2a-protocol.org");
+            json.close_object();
+        }
+        match self {
+            Self::InvalidParams(what) => {
+                let (field, description) = match what.split_once(": ") {
+                    Some((field, rest)) if !field.contains(' ') => (field, rest),
+                    _ => ("", what.as_str()),
+                };
+                json.open_object();
+                json.word("@type", "type.googleapis.com/google.rpc.BadRequest");
+                json.key("fieldViolations");
+                json.open_array();
+                json.open_object();
+                json.member("field", field);
+                json.member("description", description);
+                json.close_object();
+                json.close_array();
+                json.close_object();
+            }
+            Self::Busy { retry_after_s, .. } => {
+                json.open_object();
+                json.word("@type", "type.googleapis.com/google.rpc.RetryInfo");
+                json.key("retryDelay");
+                json.string_from(&format_args!("{retry_after_s}s"));
+                json.close_object();
+            }
+            _ => {}
+        }
+        json.close_array();
     }
 }
 
@@ -74,6 +217,8 @@ impl fmt::Display for A2aError {
             Self::Parse(what) => write!(f, "Parse error: {what}"),
             Self::InvalidRequest(what) => write!(f, "Invalid request: {what}"),
             Self::MethodNotFound(method) => write!(f, "Method not found: {method}"),
+            Self::NoSuchPath(what) => write!(f, "Not found: {what}"),
+            Self::MethodNotAllowed(allowed) => write!(f, "Method not allowed: use {allowed} here"),
             Self::InvalidParams(what) => write!(f, "Invalid params: {what}"),
             Self::Internal(what) => write!(f, "Internal error: {what}"),
             Self::TaskNotFound => f.write_str("Task not found"),
@@ -84,8 +229,18 @@ impl fmt::Display for A2aError {
                 f.write_str("Push notifications are not supported")
             }
             Self::UnsupportedOperation(what) => write!(f, "Unsupported operation: {what}"),
-            Self::ContentTypeNotSupported(what) => write!(f, "Content type not supported: {what}"),
+            Self::MediaType(what) | Self::ContentTypeNotSupported(what) => {
+                write!(f, "Content type not supported: {what}")
+            }
             Self::ExtendedCardNotConfigured => f.write_str("No extended agent card is configured"),
+            Self::ExtensionSupportRequired(uri) => {
+                write!(f, "Extension support required: name {uri} in the header A2A-Extensions")
+            }
+            Self::VersionNotSupported(what) => write!(f, "Version not supported: {what}"),
+            Self::TooLarge(limit) => write!(f, "The body is longer than {limit} bytes"),
+            Self::BodyBroken => f.write_str("The body is broken"),
+            Self::BodyTooSlow => f.write_str("The body came too slowly"),
+            Self::Forbidden(what) => write!(f, "Forbidden: {what}"),
             Self::Busy { retry_after_s, what } => {
                 write!(f, "Busy: {what}; try again in {retry_after_s} s")
             }
@@ -105,5 +260,6 @@ pub const fn spoken(state: TaskState) -> &'static str {
         TaskState::Failed => "failed",
         TaskState::Canceled => "canceled",
         TaskState::Rejected => "rejected",
+        TaskState::AuthRequired => "auth-required",
     }
 }

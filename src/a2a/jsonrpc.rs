@@ -3,15 +3,16 @@
 //! A well-formed request is read in one pass. Only when that fails is the text read again, to say which of
 //! "no JSON", "no request" and "wrong params" it is, and which member is to blame.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::a2a::dialect::{Dialect, Version};
 use crate::a2a::error::A2aError;
-use crate::a2a::op::Operation;
+use crate::a2a::op::{Operation, Tenant};
+use crate::a2a::params::Params;
 use crate::a2a::read::{
-    Object, Str, depth_within, is_json, member_at, offset_of, without_position,
+    Object, Present, Str, depth_within, is_json, member_at, offset_of, without_position,
 };
-use crate::a2a::v03;
 use crate::base::ids::Short;
 use crate::base::json::Json;
 
@@ -23,6 +24,10 @@ const ID_BYTES: usize = 256;
 pub struct Request {
     /// The id as JSON.
     pub id: Id,
+    /// How it is spelled.
+    pub dialect: Dialect,
+    /// The label it carries.
+    pub tenant: Option<Tenant>,
     /// What is asked.
     pub operation: Operation,
 }
@@ -43,18 +48,10 @@ impl Id {
 pub struct Refusal {
     /// The id to echo, `null` when it could not be read.
     pub id: Id,
+    /// How the request is spelled, as far as that was seen.
+    pub dialect: Dialect,
     /// Why.
     pub error: A2aError,
-}
-
-/// A member that may be absent; unlike an `Option`, a `null` is present.
-#[derive(Default)]
-struct Present<'a>(Option<&'a RawValue>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Present<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <&RawValue>::deserialize(deserializer).map(|raw| Self(Some(raw)))
-    }
 }
 
 #[derive(Deserialize)]
@@ -66,73 +63,142 @@ struct Envelope<'a> {
     #[serde(borrow)]
     method: Option<Str<'a>>,
     #[serde(borrow)]
-    params: Option<Object<v03::Params<'a>>>,
+    params: Option<Object<Params<'a>>>,
 }
 
-/// Reads one request from a body.
+/// Reads one request from a body. `version` is what its header says.
 ///
 /// # Errors
 /// -32700 when it is no JSON or nested deeper than `depth`, -32600 when it is no request (a batch included),
-/// -32601 for an unknown method, -32602 naming the member for params that do not fit.
-pub fn decode(body: &[u8], depth: usize) -> Result<Request, Refusal> {
+/// -32601 for an unknown method, -32009 for one of another version, -32602 naming the member for params that do not
+/// fit.
+pub fn decode(body: &[u8], depth: usize, version: Version) -> Result<Request, Refusal> {
+    let dialect = spoken_as(version);
+    let refuse = |id, error| Refusal { id, dialect, error };
     if !depth_within(body, depth) {
         let error = A2aError::Parse(format!("nested deeper than {depth} levels"));
-        return Err(Refusal { id: Id::null(), error });
+        return Err(refuse(Id::null(), error));
     }
     // Checked once for the whole text instead of string by string.
     let text = str::from_utf8(body).map_err(|error| {
         let error = A2aError::Parse(format!("not UTF-8 at byte {}", error.valid_up_to()));
-        Refusal { id: Id::null(), error }
+        refuse(Id::null(), error)
     })?;
     let Ok(Object(envelope)) = serde_json::from_str::<Object<Envelope<'_>>>(text) else {
-        return Err(diagnose(text));
+        let (id, error) = diagnose(text);
+        return Err(refuse(id, error));
     };
     let id = match envelope.id.0.map(RawValue::get).map(checked_id) {
         Some(Ok(id)) => id,
-        Some(Err(error)) => return Err(Refusal { id: Id::null(), error }),
+        Some(Err(error)) => return Err(refuse(Id::null(), error)),
         None => {
             let error = A2aError::InvalidRequest("id: missing".to_owned());
-            return Err(Refusal { id: Id::null(), error });
+            return Err(refuse(Id::null(), error));
         }
     };
-    let version = envelope.jsonrpc.as_ref().map(Str::as_str);
-    match checked(version, envelope.method.as_ref(), envelope.params.as_ref()) {
-        Ok(operation) => Ok(Request { id, operation }),
-        Err(error) => Err(Refusal { id, error }),
+    if envelope.jsonrpc.as_ref().map(Str::as_str) != Some("2.0") {
+        let error = A2aError::InvalidRequest("jsonrpc: must be \"2.0\"".to_owned());
+        return Err(refuse(id, error));
     }
-}
-
-fn checked(
-    version: Option<&str>,
-    method: Option<&Str<'_>>,
-    params: Option<&Object<v03::Params<'_>>>,
-) -> Result<Operation, A2aError> {
-    if version != Some("2.0") {
-        return Err(A2aError::InvalidRequest("jsonrpc: must be \"2.0\"".to_owned()));
-    }
-    let Some(method) = method else {
-        return Err(A2aError::InvalidRequest("method: missing".to_owned()));
+    let Some(method) = envelope.method.as_ref().map(Str::as_str) else {
+        return Err(refuse(id, A2aError::InvalidRequest("method: missing".to_owned())));
     };
-    match params {
-        Some(Object(params)) => operation(method.as_str(), params),
-        None => operation(method.as_str(), &v03::Params::default()),
+    let none = Params::default();
+    let params = envelope.params.as_ref().map_or(&none, |Object(params)| params);
+    match called(method, params, version) {
+        Ok((dialect, tenant, operation)) => Ok(Request { id, dialect, tenant, operation }),
+        Err(error) => Err(refuse(id, error)),
     }
 }
 
-fn operation(method: &str, params: &v03::Params<'_>) -> Result<Operation, A2aError> {
-    match method {
-        "message/send" => Ok(Operation::Send(params.send()?)),
-        "message/stream" => Ok(Operation::Stream(params.send()?)),
-        "tasks/get" => Ok(Operation::Get { id: params.task()?, history: params.history()? }),
-        "tasks/cancel" => Ok(Operation::Cancel { id: params.task()? }),
-        "tasks/resubscribe" => Ok(Operation::Subscribe { id: params.task()? }),
-        "tasks/pushNotificationConfig/set"
-        | "tasks/pushNotificationConfig/get"
-        | "tasks/pushNotificationConfig/list"
-        | "tasks/pushNotificationConfig/delete" => Err(A2aError::PushNotificationNotSupported),
-        "agent/getAuthenticatedExtendedCard" => Err(A2aError::ExtendedCardNotConfigured),
-        other => Err(A2aError::MethodNotFound(other.chars().take(128).collect())),
+/// The dialect of errors to a request that says this version.
+const fn spoken_as(version: Version) -> Dialect {
+    match version {
+        Version::V03 => Dialect::V03,
+        Version::V1 | Version::Other => Dialect::V1,
     }
+}
+
+/// What a method asks, in which dialect.
+fn called(
+    method: &str,
+    params: &Params<'_>,
+    version: Version,
+) -> Result<(Dialect, Option<Tenant>, Operation), A2aError> {
+    use Dialect::{V1, V03};
+    let (dialect, call) = match method {
+        "message/send" => (V03, Call::Send),
+        "message/stream" => (V03, Call::Stream),
+        "tasks/get" => (V03, Call::Get),
+        "tasks/cancel" => (V03, Call::Cancel),
+        "tasks/resubscribe" => (V03, Call::Subscribe),
+        "tasks/pushNotificationConfig/set" => (V03, Call::SetHook),
+        "tasks/pushNotificationConfig/get" => (V03, Call::GetHook),
+        "tasks/pushNotificationConfig/list" => (V03, Call::ListHooks),
+        "tasks/pushNotificationConfig/delete" => (V03, Call::DeleteHook),
+        "agent/getAuthenticatedExtendedCard" => (V03, Call::ExtendedCard),
+        "SendMessage" => (V1, Call::Send),
+        "SendStreamingMessage" => (V1, Call::Stream),
+        "GetTask" => (V1, Call::Get),
+        "ListTasks" => (V1, Call::List),
+        "CancelTask" => (V1, Call::Cancel),
+        "SubscribeToTask" => (V1, Call::Subscribe),
+        "CreateTaskPushNotificationConfig" => (V1, Call::SetHook),
+        "GetTaskPushNotificationConfig" => (V1, Call::GetHook),
+        "ListTaskPushNotificationConfigs" => (V1, Call::ListHooks),
+        "DeleteTaskPushNotificationConfig" => (V1, Call::DeleteHook),
+        "GetExtendedAgentCard" => (V1, Call::ExtendedCard),
+        other => {
+            if version == Version::Other {
+                version.allows(V1)?;
+            }
+            return Err(A2aError::MethodNotFound(other.chars().take(128).collect()));
+        }
+    };
+    version.allows(dialect)?;
+    let operation = match call {
+        Call::Send => Operation::Send(params.send(dialect)?),
+        Call::Stream => Operation::Stream(params.send(dialect)?),
+        Call::Get => Operation::Get { id: params.task()?, history: params.history()? },
+        Call::List => Operation::List(params.filter()?),
+        Call::Cancel => Operation::Cancel { id: params.task()? },
+        Call::Subscribe => Operation::Subscribe { id: params.task()? },
+        Call::SetHook => {
+            Operation::SetHook { id: params.hook_task(dialect)?, hook: params.hook(dialect)? }
+        }
+        Call::GetHook => {
+            let hook = params.hook_id(dialect);
+            if hook.is_none() && dialect == V1 {
+                return Err(A2aError::InvalidParams("id: missing".to_owned()));
+            }
+            Operation::GetHook { id: params.hook_task(dialect)?, hook }
+        }
+        Call::ListHooks => Operation::ListHooks { id: params.hook_task(dialect)? },
+        Call::DeleteHook => {
+            let name = if dialect == V1 { "id" } else { "pushNotificationConfigId" };
+            let hook = params.hook_id(dialect);
+            let hook = hook.ok_or_else(|| A2aError::InvalidParams(format!("{name}: missing")))?;
+            Operation::DeleteHook { id: params.hook_task(dialect)?, hook }
+        }
+        Call::ExtendedCard => Operation::ExtendedCard,
+    };
+    let tenant = if dialect == V1 { params.tenant()? } else { None };
+    Ok((dialect, tenant, operation))
+}
+
+/// A method, whatever its version calls it.
+enum Call {
+    Send,
+    Stream,
+    Get,
+    List,
+    Cancel,
+    Subscribe,
+    SetHook,
+    GetHook,
+    ListHooks,
+    DeleteHook,
+    ExtendedCard,
 }
 
 fn checked_id(raw: &str) -> Result<Id, A2aError> {
@@ -147,7 +213,7 @@ fn checked_id(raw: &str) -> Result<Id, A2aError> {
 }
 
 /// Why a body that did not fit `Envelope` is no request.
-fn diagnose(body: &str) -> Refusal {
+fn diagnose(body: &str) -> (Id, A2aError) {
     #[derive(Deserialize)]
     struct Members<'a> {
         #[serde(borrow)]
@@ -159,7 +225,7 @@ fn diagnose(body: &str) -> Refusal {
         #[serde(borrow)]
         params: Option<&'a RawValue>,
     }
-    let refuse = |id, error| Refusal { id, error };
+    let refuse = |id, error| (id, error);
     let invalid = |what: &str| A2aError::InvalidRequest(what.to_owned());
     if let Err(error) = is_json(body) {
         return refuse(Id::null(), A2aError::Parse(error.to_string()));
@@ -193,7 +259,7 @@ fn diagnose(body: &str) -> Refusal {
         let what = "params: expected an object".to_owned();
         return refuse(id, A2aError::InvalidParams(what));
     }
-    match serde_json::from_str::<v03::Params<'_>>(params) {
+    match serde_json::from_str::<Object<Params<'_>>>(params) {
         Ok(_) => refuse(id, invalid("a member is not what it should be")),
         Err(error) => {
             let member = member_at(params, offset_of(params, error.line(), error.column()));
@@ -217,7 +283,7 @@ pub fn finish(json: &mut Json) {
 }
 
 /// A whole error reply.
-pub fn error(id: &Id, error: &A2aError) -> String {
+pub fn error(id: &Id, error: &A2aError, dialect: Dialect) -> String {
     let mut json = Json::with_capacity(160);
     json.open_object();
     json.word("jsonrpc", "2.0");
@@ -225,17 +291,7 @@ pub fn error(id: &Id, error: &A2aError) -> String {
     json.raw(&id.0);
     json.key("error");
     json.open_object();
-    json.key("code");
-    json.signed(i64::from(error.wire().code));
-    json.key("message");
-    json.string_from(error);
-    if let A2aError::Busy { retry_after_s, .. } = error {
-        json.key("data");
-        json.open_object();
-        json.key("retryAfterS");
-        json.number(u64::from(*retry_after_s));
-        json.close_object();
-    }
+    error.rpc_into(&mut json, dialect);
     json.close_object();
     json.close_object();
     json.into_string()
@@ -246,9 +302,11 @@ mod tests {
     use super::*;
 
     fn code(body: &str) -> (i32, String) {
-        match decode(body.as_bytes(), 64) {
+        match decode(body.as_bytes(), 64, Version::V03) {
             Ok(request) => panic!("{body}: {request:?}"),
-            Err(refusal) => (refusal.error.wire().code, error(&refusal.id, &refusal.error)),
+            Err(refusal) => {
+                (refusal.error.wire().code, error(&refusal.id, &refusal.error, refusal.dialect))
+            }
         }
     }
 
@@ -286,8 +344,8 @@ mod tests {
             ),
             (r#"{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"id":5}}"#, -32602),
             (r#"{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"id":"x"}}"#, -32001),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"tasks/pushNotificationConfig/set"}"#, -32003),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"agent/getAuthenticatedExtendedCard"}"#, -32007),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"tasks/pushNotificationConfig/set"}"#, -32602),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"GetTask","params":{"id":"x"}}"#, -32009),
         ];
         for (body, wanted) in cases {
             assert_eq!(code(body).0, wanted, "{body}");
@@ -313,7 +371,7 @@ mod tests {
     #[test]
     fn a_body_that_is_not_utf8_is_no_json() {
         let body = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"nope\",\"x\":\"\xff\"}";
-        assert_eq!(decode(body, 64).unwrap_err().error.wire().code, -32700);
+        assert_eq!(decode(body, 64, Version::V03).unwrap_err().error.wire().code, -32700);
     }
 
     #[test]
@@ -328,6 +386,6 @@ mod tests {
     #[test]
     fn unknown_members_do_not_matter() {
         let body = r#"{"jsonrpc":"2.0","id":1,"extra":{"a":[1]},"method":"tasks/cancel","params":{"taskId":"00000000-0000-4000-8000-000000000000","x":1}}"#;
-        assert!(decode(body.as_bytes(), 64).is_ok());
+        assert!(decode(body.as_bytes(), 64, Version::V03).is_ok());
     }
 }

@@ -30,27 +30,41 @@ pub enum TaskState {
     Canceled,
     /// Refused: this agent has nothing that could do it.
     Rejected,
+    /// Waiting for the caller to prove who it is.
+    AuthRequired,
 }
 
 impl TaskState {
+    /// Every state.
+    pub const ALL: [Self; 8] = [
+        Self::Submitted,
+        Self::Working,
+        Self::InputRequired,
+        Self::Completed,
+        Self::Failed,
+        Self::Canceled,
+        Self::Rejected,
+        Self::AuthRequired,
+    ];
+
     /// Whether nothing can follow.
     pub const fn is_final(self) -> bool {
         match self {
             Self::Completed | Self::Failed | Self::Canceled | Self::Rejected => true,
-            Self::Submitted | Self::Working | Self::InputRequired => false,
+            Self::Submitted | Self::Working | Self::InputRequired | Self::AuthRequired => false,
         }
     }
 
     /// Whether a blocking caller gets its answer now: final, or waiting for that caller.
     pub const fn is_settled(self) -> bool {
-        self.is_final() || matches!(self, Self::InputRequired)
+        self.is_final() || matches!(self, Self::InputRequired | Self::AuthRequired)
     }
 
     /// Whether a task may move from `self` to `next` (A2A 1.0 §4.1.3).
     pub const fn may_become(self, next: Self) -> bool {
         match self {
             Self::Completed | Self::Failed | Self::Canceled | Self::Rejected => false,
-            Self::Submitted | Self::Working | Self::InputRequired => {
+            Self::Submitted | Self::Working | Self::InputRequired | Self::AuthRequired => {
                 !matches!(next, Self::Submitted)
             }
         }
@@ -283,11 +297,13 @@ mod tests {
 
     #[test]
     fn nothing_follows_a_final_state() {
-        use TaskState::{Canceled, Completed, Failed, InputRequired, Rejected, Submitted, Working};
-        let all = [Submitted, Working, InputRequired, Completed, Failed, Canceled, Rejected];
-        for from in all {
-            for to in all {
-                assert_eq!(from.may_become(to), !from.is_final() && to != Submitted, "{from:?}");
+        for from in TaskState::ALL {
+            for to in TaskState::ALL {
+                assert_eq!(
+                    from.may_become(to),
+                    !from.is_final() && to != TaskState::Submitted,
+                    "{from:?}"
+                );
             }
         }
     }

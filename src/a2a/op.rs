@@ -1,9 +1,12 @@
 //! One request, one stream item. Every binding and version decodes to and encodes from these.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::str::FromStr;
 
-use crate::a2a::model::{Artifact, Message, Status, Task};
+use crate::a2a::dialect::Dialect;
+use crate::a2a::model::{Artifact, Message, Status, Task, TaskState};
 use crate::base::ids::{ContextId, TaskId};
 
 /// Who asks. Scopes the memory skill and the share of the agent that one caller may hold.
@@ -13,6 +16,140 @@ pub enum Principal {
     Local,
     /// Somebody unauthenticated at an address.
     Address(IpAddr),
+}
+
+/// Whose tasks a request may touch. What lies outside looks exactly like what is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Who asks.
+    pub who: Principal,
+    /// The label that the request carries; a task made under one is there only under it.
+    pub tenant: Option<Tenant>,
+}
+
+impl Scope {
+    /// Without a label.
+    pub const fn of(who: Principal) -> Self {
+        Self { who, tenant: None }
+    }
+}
+
+/// An opaque label that parts the tasks of one agent (A2A 1.0 §5.3: path prefix or member `tenant`).
+pub type Tenant = Rc<str>;
+
+/// Bytes of a tenant's label.
+pub const TENANT_BYTES: usize = 64;
+
+/// The label that `text` names.
+///
+/// # Errors
+/// What a label must be.
+pub fn tenant(text: &str) -> Result<Tenant, &'static str> {
+    if text.len() > TENANT_BYTES || text.chars().any(char::is_control) {
+        return Err("must be at most 64 bytes without control characters");
+    }
+    if RESERVED.contains(&text) {
+        return Err("is one of this agent's own paths");
+    }
+    Ok(text.into())
+}
+
+/// First segments of this agent's own paths: no tenant can be called so.
+const RESERVED: [&str; 14] = [
+    ".well-known",
+    "a2a",
+    "agents",
+    "extendedAgentCard",
+    "health",
+    "healthz",
+    "mcp",
+    "message:send",
+    "message:stream",
+    "metrics",
+    "readyz",
+    "status.json",
+    "tasks",
+    "v1",
+];
+
+/// Where a task's changes are posted (A2A 1.0 §4.3: `TaskPushNotificationConfig`).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// Unique in its task; empty until the task has it.
+    pub id: Box<str>,
+    /// An http or https URL.
+    pub url: Box<str>,
+    /// Sent along, for the receiver to know its own hook by.
+    pub token: Option<Box<str>>,
+    /// Scheme and credentials of the `Authorization` header.
+    pub authentication: Option<(Box<str>, Box<str>)>,
+    /// The dialect in which the hook was made, and which its receiver therefore reads.
+    pub dialect: Dialect,
+}
+
+impl Hook {
+    /// Bytes it holds on the heap, itself included.
+    pub fn heap_bytes(&self) -> usize {
+        let authentication = self.authentication.as_ref().map_or(0, |(a, b)| a.len() + b.len());
+        let token = self.token.as_ref().map_or(0, |token| token.len());
+        size_of::<Self>() + self.id.len() + self.url.len() + token + authentication + 6 * 32
+    }
+}
+
+/// Token and credentials are for the receiver alone, and the URL may hold a secret too.
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hook").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Which tasks to list (A2A 1.0 §3.1.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// Of this conversation.
+    pub context: Option<ContextId>,
+    /// In this state.
+    pub state: Option<TaskState>,
+    /// Whose state is as old as this, in milliseconds since 1970, or newer.
+    pub since_ms: Option<u64>,
+    /// Tasks in one page, 1 to [`PAGE_MAX`].
+    pub page_size: usize,
+    /// Where the last page ended.
+    pub after: Option<Place>,
+    /// Most recent messages wanted.
+    pub history: Option<usize>,
+    /// Whether artifacts are wanted.
+    pub artifacts: bool,
+}
+
+/// Tasks in a page when the caller names no number (A2A 1.0 §3.1.4).
+pub const PAGE: usize = 50;
+/// Most tasks in a page (A2A 1.0 §3.1.4).
+pub const PAGE_MAX: usize = 100;
+
+/// A task's place in the list: newest state first, and of equal ones the task that came last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// When its state was set, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// Its number.
+    pub sequence: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{:x}", self.unix_ms, self.sequence)
+    }
+}
+
+impl FromStr for Place {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (unix_ms, sequence) = text.split_once('-').ok_or(())?;
+        let number = |text: &str| u64::from_str_radix(text, 16).map_err(|_| ());
+        Ok(Self { unix_ms: number(unix_ms)?, sequence: number(sequence)? })
+    }
 }
 
 /// A message sent to the agent (A2A 1.0 §3.2.1).
@@ -30,6 +167,8 @@ pub struct Send {
     pub history: Option<usize>,
     /// The skill the caller chose.
     pub skill: Option<Box<str>>,
+    /// Where its changes are to be posted.
+    pub hook: Option<Hook>,
     /// Whether the caller wrote CodeTether's looser dialect.
     pub loose: bool,
 }
@@ -48,6 +187,8 @@ pub enum Operation {
         /// Most recent messages wanted.
         history: Option<usize>,
     },
+    /// The caller's tasks.
+    List(Filter),
     /// End the task.
     Cancel {
         /// Which.
@@ -58,6 +199,34 @@ pub enum Operation {
         /// Which.
         id: TaskId,
     },
+    /// Post the task's changes there.
+    SetHook {
+        /// Which task's.
+        id: TaskId,
+        /// Where.
+        hook: Hook,
+    },
+    /// One of the task's hooks; the first when none is named.
+    GetHook {
+        /// Which task's.
+        id: TaskId,
+        /// Its id.
+        hook: Option<Box<str>>,
+    },
+    /// All of the task's hooks.
+    ListHooks {
+        /// Which task's.
+        id: TaskId,
+    },
+    /// Forget a hook, or that there was one.
+    DeleteHook {
+        /// Which task's.
+        id: TaskId,
+        /// Its id.
+        hook: Box<str>,
+    },
+    /// The card that strangers do not see.
+    ExtendedCard,
 }
 
 /// One item of an event stream.
@@ -65,6 +234,13 @@ pub enum Operation {
 pub enum Event<'a> {
     /// The task as it stands.
     Task(&'a Task),
+    /// A message that answers without a task.
+    Message {
+        /// This one.
+        message: &'a Message,
+        /// In this conversation.
+        context: &'a ContextId,
+    },
     /// The state changed.
     Status {
         /// Of this task.

@@ -105,6 +105,16 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
+/// A member that may be absent; unlike an `Option`, a `null` is present.
+#[derive(Debug, Default)]
+pub struct Present<'a>(pub Option<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Present<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(|raw| Self(Some(raw)))
+    }
+}
+
 /// An object whose members nobody here reads, kept as text.
 pub fn object<'a>(raw: &'a RawValue, member: &str) -> Result<&'a str, String> {
     let text = raw.get();

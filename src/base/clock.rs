@@ -49,6 +49,63 @@ pub fn rfc3339_into(out: &mut String, unix_ms: u64) {
     out.push_str(str::from_utf8(&text).unwrap_or_default());
 }
 
+/// Reads an RFC 3339 date-time; of a fraction the milliseconds. `None` for anything else, and before 1970.
+pub fn unix_ms_of(text: &str) -> Option<u64> {
+    let bytes = text.as_bytes();
+    let number = |start: usize, width: usize| {
+        let digits = bytes.get(start..start + width)?;
+        digits.iter().try_fold(0_u64, |sum, digit| {
+            digit.is_ascii_digit().then(|| sum * 10 + u64::from(digit - b'0'))
+        })
+    };
+    let is = |at: usize, wanted: &[u8]| {
+        bytes.get(at).is_some_and(|byte| wanted.contains(&byte.to_ascii_uppercase()))
+    };
+    if !(is(4, b"-") && is(7, b"-") && is(10, b"T ") && is(13, b":") && is(16, b":")) {
+        return None;
+    }
+    let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
+    let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
+    let days = days_from_civil(year, month, day)?;
+    if civil_from_days(days) != (year, month, day) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let mut at = 19;
+    let mut ms = 0;
+    if is(at, b".") {
+        let digits = bytes[at + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if digits == 0 {
+            return None;
+        }
+        let kept = digits.min(3);
+        ms = number(at + 1, kept)? * [100, 10, 1][kept - 1];
+        at += 1 + digits;
+    }
+    let local = ((days * 24 + hour) * 60 + minute) * 60_000 + second * 1000 + ms;
+    if is(at, b"Z") && bytes.len() == at + 1 {
+        return Some(local);
+    }
+    if !is(at, b"+-") || !is(at + 3, b":") || bytes.len() != at + 6 {
+        return None;
+    }
+    let (hours, minutes) = (number(at + 1, 2)?, number(at + 4, 2)?);
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
+    let offset = (hours * 60 + minutes) * 60_000;
+    if bytes[at] == b'+' { local.checked_sub(offset) } else { Some(local + offset) }
+}
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar; `None` before it.
+fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
+    let year = if month <= 2 { year.checked_sub(1)? } else { year };
+    let march_month = (month + 9) % 12;
+    let (era, year_of_era) = (year / 400, year % 400);
+    let day_of_year = (153 * march_month + 2) / 5 + day.checked_sub(1)?;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    (era * 146_097 + day_of_era).checked_sub(719_468)
+}
+
 /// Year, month and day of a count of days since 1970-01-01 in the Gregorian calendar.
 ///
 /// Years are counted from March in 400-year cycles, so that the leap day is the last of its year.
@@ -82,6 +139,33 @@ mod tests {
         assert_eq!(text(1_795_166_210_123), "2026-11-20T09:16:50.123Z");
         assert_eq!(text(4_107_542_399_999), "2100-02-28T23:59:59.999Z");
         assert_eq!(text(4_107_542_400_000), "2100-03-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_date_that_was_written_is_read() {
+        for unix_ms in [0, 951_782_400_000, 1_795_166_210_123, 4_107_542_399_999] {
+            assert_eq!(unix_ms_of(&text(unix_ms)), Some(unix_ms));
+        }
+        assert_eq!(unix_ms_of("1970-01-01T01:00:00.5+01:00"), Some(500));
+        assert_eq!(unix_ms_of("1969-12-31T23:30:00-00:30"), None);
+        assert_eq!(unix_ms_of("1970-01-01t00:00:01.123456789z"), Some(1123));
+        for bad in [
+            "",
+            "1970-01-01",
+            "1970-01-01T00:00:00",
+            "1970-02-30T00:00:00Z",
+            "1970-01-01T24:00:00Z",
+            "1970-13-01T00:00:00Z",
+            "1970-00-01T00:00:00Z",
+            "1970-01-00T00:00:00Z",
+            "1970-01-01T00:00:00.Z",
+            "1970-01-01T00:00:00Zx",
+            "1970-01-01T00:00:00+1:00",
+            "-970-01-01T00:00:00Z",
+            "1970-01-01T00:00:00é",
+        ] {
+            assert_eq!(unix_ms_of(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub const CALLERS: usize = 64;
 pub const PARSE_FACTOR: usize = 3;
 /// A body of so many bytes finds room even when large ones hold all there is.
 pub const SMALL_BODY: usize = 4 * KIB;
+/// A reply of so many bytes is part of what its connection costs; a larger one takes its room from what is in flight.
+pub const SMALL_REPLY: usize = 16 * KIB;
 /// Bytes kept for small bodies.
 pub const SPARE_BODIES: usize = 96 * KIB;
 /// What a connection costs: hyper's read and write buffers, its task and its timers (measured by `tests/run`).

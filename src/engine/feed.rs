@@ -200,6 +200,7 @@ mod tests {
                     seen.push_str(chunk);
                 }
                 Event::Artifact { .. } => seen.push('*'),
+                Event::Message { .. } => panic!("no task says this"),
             }
         }
         seen

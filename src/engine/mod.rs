@@ -17,10 +17,10 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::a2a::error::A2aError;
 use crate::a2a::model::{Artifact, Message, Part, Parts, Status, Task, TaskState};
-use crate::a2a::op::{Operation, Principal, Send};
+use crate::a2a::op::{Filter, Hook, Operation, Place, Principal, Scope, Send};
 use crate::base::budget::Budget;
 use crate::base::clock::Now;
-use crate::base::ids::{ContextId, Ids, TaskId};
+use crate::base::ids::{ContextId, Ids, TaskId, uuid_into};
 use crate::base::json::Json;
 use crate::base::limits::Limits;
 use crate::base::order::sorted;
@@ -75,7 +75,7 @@ pub struct Settings {
 }
 
 /// What the caller of [`Engine::handle`] does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Outcome {
     /// Reply with the task as it stands.
     Task {
@@ -100,7 +100,42 @@ pub enum Outcome {
         /// Whether the stream stays open while the task waits for input.
         until_final: bool,
     },
+    /// Reply with a message that stands for itself.
+    Message {
+        /// This one.
+        message: Rc<Message>,
+        /// In this conversation.
+        context: ContextId,
+    },
+    /// Reply with a page of tasks.
+    Page(Page),
+    /// Reply with a webhook.
+    Hook(TaskId, Rc<Hook>),
+    /// Reply with all webhooks of a task.
+    Hooks(TaskId),
+    /// Done, with nothing to say.
+    Done,
+    /// Reply with the extended card.
+    ExtendedCard,
 }
+
+/// A page of a list of tasks.
+#[derive(Debug)]
+pub struct Page {
+    /// Which, in order.
+    pub tasks: Vec<TaskId>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Place>,
+    /// Tasks in the whole list.
+    pub total: usize,
+    /// What was asked for.
+    pub filter: Filter,
+}
+
+/// Bytes of tasks in one page, about; there is always one task.
+const PAGE_BYTES: usize = 256 * 1024;
+/// Webhooks of one task.
+const HOOKS: usize = 4;
 
 /// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -173,13 +208,13 @@ impl Engine {
     pub fn handle(
         &mut self,
         operation: Operation,
-        who: &Principal,
+        scope: &Scope,
         now: Now,
     ) -> Result<Outcome, A2aError> {
         match operation {
             Operation::Send(send) => {
                 let (blocking, history) = (send.blocking, send.history);
-                let id = self.submit(send, who, now)?;
+                let id = self.submit(send, scope, now)?;
                 if blocking {
                     self.run_due(now);
                     Ok(Outcome::Settle { id, history })
@@ -188,27 +223,114 @@ impl Engine {
                 }
             }
             Operation::Stream(send) => {
-                let id = self.submit(Send { blocking: true, ..send }, who, now)?;
+                let id = self.submit(Send { blocking: true, ..send }, scope, now)?;
                 self.follow(id, false)
             }
             Operation::Get { id, history } => {
-                self.store.find(id).ok_or(A2aError::TaskNotFound)?;
+                self.store.seen(id, scope).ok_or(A2aError::TaskNotFound)?;
                 Ok(Outcome::Task { id, history })
             }
+            Operation::List(filter) => Ok(Outcome::Page(self.list(filter, scope))),
             Operation::Cancel { id } => {
-                self.cancel(id, now)?;
+                let at = self.store.seen(id, scope).ok_or(A2aError::TaskNotFound)?;
+                self.cancel(at, now)?;
                 Ok(Outcome::Task { id, history: None })
             }
             Operation::Subscribe { id } => {
-                let state = self.task(id).ok_or(A2aError::TaskNotFound)?.status.state;
-                if state.is_final() {
+                let at = self.store.seen(id, scope).ok_or(A2aError::TaskNotFound)?;
+                let slot = self.store.slot(at).ok_or(A2aError::TaskNotFound)?;
+                if slot.task.status.state.is_final() {
                     return Err(A2aError::UnsupportedOperation(
                         "the task has ended; get it instead".to_owned(),
                     ));
                 }
                 self.follow(id, true)
             }
+            Operation::SetHook { id, hook } => {
+                let at = self.store.owned(id, scope).ok_or(A2aError::TaskNotFound)?;
+                Ok(Outcome::Hook(id, self.set_hook(at, hook)?))
+            }
+            Operation::GetHook { id, hook } => {
+                let at = self.store.owned(id, scope).ok_or(A2aError::TaskNotFound)?;
+                let hooks = self.store.slot(at).map_or(&[][..], |slot| &slot.hooks);
+                let named = |known: &&Rc<Hook>| hook.as_ref().is_none_or(|id| known.id == *id);
+                let hook = hooks.iter().find(named).ok_or(A2aError::TaskNotFound)?;
+                Ok(Outcome::Hook(id, hook.clone()))
+            }
+            Operation::ListHooks { id } => {
+                self.store.owned(id, scope).ok_or(A2aError::TaskNotFound)?;
+                Ok(Outcome::Hooks(id))
+            }
+            Operation::DeleteHook { id, hook } => {
+                let at = self.store.owned(id, scope).ok_or(A2aError::TaskNotFound)?;
+                if let Some(slot) = self.store.slot_mut(at) {
+                    slot.hooks.retain(|known| known.id != hook);
+                }
+                Ok(Outcome::Done)
+            }
+            Operation::ExtendedCard => Ok(Outcome::ExtendedCard),
         }
+    }
+
+    /// The caller's tasks, newest state first (A2A 1.0 §3.1.4).
+    fn list(&self, filter: Filter, scope: &Scope) -> Page {
+        let is_listed = |slot: &&Slot| {
+            let status = &slot.task.status;
+            slot.caller == scope.who
+                && slot.tenant == scope.tenant
+                && filter.context.as_ref().is_none_or(|context| slot.task.context == *context)
+                && filter.state.is_none_or(|state| status.state == state)
+                && filter.since_ms.is_none_or(|since| status.unix_ms >= since)
+        };
+        let all = || self.store.iter().map(|(_, slot)| slot).filter(is_listed);
+        let total = all().count();
+        let rest: Vec<&Slot> =
+            all().filter(|slot| filter.after.is_none_or(|after| slot.place() < after)).collect();
+        let (mut tasks, mut next, mut bytes) = (Vec::new(), None, 0);
+        let mut last = None;
+        for slot in sorted(rest, |a, b| a.place() > b.place()) {
+            bytes += slot.listed_bytes(filter.history, filter.artifacts);
+            if tasks.len() == filter.page_size || (bytes > PAGE_BYTES && !tasks.is_empty()) {
+                next = last;
+                break;
+            }
+            tasks.push(slot.task.id);
+            last = Some(slot.place());
+        }
+        Page { tasks, next, total, filter }
+    }
+
+    /// Adds a webhook to a task, or puts it in the place of one with the same id.
+    fn set_hook(&mut self, at: usize, hook: Hook) -> Result<Rc<Hook>, A2aError> {
+        let hook = self.named(hook);
+        let slot = self.store.slot(at).ok_or(A2aError::TaskNotFound)?;
+        let known = slot.hooks.iter().position(|known| known.id == hook.id);
+        if known.is_none() && slot.hooks.len() == HOOKS {
+            return Err(self.busy("a task has at most 4 push notification configs"));
+        }
+        let grown = self.store.grow(at, hook.heap_bytes() + 16);
+        grown.map_err(|_| self.busy("the task store is full"))?;
+        let slot = self.store.slot_mut(at).ok_or(A2aError::TaskNotFound)?;
+        match known {
+            Some(known) => slot.hooks[known] = hook.clone(),
+            None => slot.hooks.push(hook.clone()),
+        }
+        Ok(hook)
+    }
+
+    /// The webhook with an id of its own.
+    fn named(&mut self, mut hook: Hook) -> Rc<Hook> {
+        if hook.id.is_empty() {
+            let mut id = String::with_capacity(36);
+            uuid_into(&mut id, &self.ids.uuid());
+            hook.id = id.into();
+        }
+        Rc::new(hook)
+    }
+
+    /// The webhooks of a task.
+    pub fn hooks(&self, id: TaskId) -> &[Rc<Hook>] {
+        self.slot(id).map_or(&[], |slot| &slot.hooks)
     }
 
     fn follow(&self, id: TaskId, until_final: bool) -> Result<Outcome, A2aError> {
@@ -216,12 +338,12 @@ impl Engine {
         Ok(Outcome::Follow { id, cursor: slot.feed.end(&slot.task), until_final })
     }
 
-    fn submit(&mut self, send: Send, who: &Principal, now: Now) -> Result<TaskId, A2aError> {
+    fn submit(&mut self, send: Send, scope: &Scope, now: Now) -> Result<TaskId, A2aError> {
         if self.draining {
             return Err(self.busy("the agent is stopping"));
         }
         if let Some(id) = send.task {
-            return self.carry_on(id, send, who, now);
+            return self.carry_on(id, send, scope, now);
         }
         let has_model = self.settings.brain.is_some();
         let message = send.message;
@@ -244,8 +366,10 @@ impl Engine {
             return Err(self.busy("too many tasks wait already"));
         }
         let context_bytes = send.context.as_ref().map_or(0, ContextId::heap_bytes);
-        let bytes = message.heap_bytes() + 16 + context_bytes;
-        let stored = self.store.insert(&mut self.ids, who, bytes, |id, ids| Task {
+        let hook = send.hook.map(|hook| self.named(hook));
+        let hook_bytes = hook.as_ref().map_or(0, |hook| hook.heap_bytes() + 16);
+        let bytes = message.heap_bytes() + 16 + context_bytes + hook_bytes;
+        let stored = self.store.insert(&mut self.ids, scope, bytes, |id, ids| Task {
             id,
             context: send.context.unwrap_or_else(|| ids.context()),
             status: Status {
@@ -271,13 +395,14 @@ impl Engine {
         };
         self.stats.submitted += 1;
         let slot = self.store.slot_mut(at).expect("it was just stored");
+        slot.hooks.extend(hook);
         let id = slot.task.id;
         if let Some(ask) = ask {
             slot.ask = Some(ask);
-            let has_room = self.queue.wait(id, ask.lane(), who.clone());
+            let has_room = self.queue.wait(id, ask.lane(), scope.who.clone());
             debug_assert!(has_room, "the lane was asked before the task was stored");
         } else {
-            let finish = self.perform(choice, who);
+            let finish = self.perform(choice, &scope.who);
             self.due = Some((id, finish));
         }
         Ok(id)
@@ -288,13 +413,12 @@ impl Engine {
         &mut self,
         id: TaskId,
         send: Send,
-        who: &Principal,
+        scope: &Scope,
         now: Now,
     ) -> Result<TaskId, A2aError> {
-        let at = self.store.find(id).ok_or(A2aError::TaskNotFound)?;
         // A question is answered by the one who was asked: what is stored, is stored for its caller.
-        let slot = self.store.slot(at).filter(|slot| slot.caller == *who);
-        let slot = slot.ok_or(A2aError::TaskNotFound)?;
+        let at = self.store.owned(id, scope).ok_or(A2aError::TaskNotFound)?;
+        let slot = self.store.slot(at).ok_or(A2aError::TaskNotFound)?;
         if send.context.as_ref().is_some_and(|context| *context != slot.task.context) {
             return Err(A2aError::InvalidParams(
                 "message.contextId: the task belongs to another context".to_owned(),
@@ -315,6 +439,9 @@ impl Engine {
                 "message.parts: No text content in message".to_owned(),
             ));
         }
+        if let Some(hook) = send.hook {
+            self.set_hook(at, hook)?;
+        }
         let bytes = message.heap_bytes() + 64;
         self.store.grow(at, bytes).map_err(|_| self.busy("the task store is full"))?;
         let slot = self.store.slot_mut(at).ok_or(A2aError::TaskNotFound)?;
@@ -326,7 +453,7 @@ impl Engine {
         self.set_status(at, TaskState::Working, echo, now);
         let text = message.text();
         let command = crate::skills::memory::complete(pending.command(), &text);
-        let finish = self.remember(command, who);
+        let finish = self.remember(command, &scope.who);
         self.due = Some((id, finish));
         Ok(id)
     }
@@ -482,15 +609,18 @@ impl Engine {
                 TaskState::Failed => self.stats.failed += 1,
                 TaskState::Canceled => self.stats.canceled += 1,
                 TaskState::Rejected => self.stats.rejected += 1,
-                TaskState::Submitted | TaskState::Working | TaskState::InputRequired => {}
+                TaskState::Submitted
+                | TaskState::Working
+                | TaskState::InputRequired
+                | TaskState::AuthRequired => {}
             }
         }
         changed
     }
 
-    fn cancel(&mut self, id: TaskId, now: Now) -> Result<(), A2aError> {
-        let at = self.store.find(id).ok_or(A2aError::TaskNotFound)?;
-        let state = self.store.slot(at).ok_or(A2aError::TaskNotFound)?.task.status.state;
+    fn cancel(&mut self, at: usize, now: Now) -> Result<(), A2aError> {
+        let task = &self.store.slot(at).ok_or(A2aError::TaskNotFound)?.task;
+        let (id, state) = (task.id, task.status.state);
         if state.is_final() {
             return Err(A2aError::TaskNotCancelable(state));
         }
@@ -568,6 +698,7 @@ impl Engine {
                     && other.task.status.state == TaskState::Completed
                     && other.task.context == slot.task.context
                     && other.caller == slot.caller
+                    && other.tenant == slot.tenant
             })
             .collect();
         let mut room = self.settings.context_bytes.saturating_sub(message.len());
@@ -805,6 +936,11 @@ impl Engine {
         self.slot(id).map(|slot| &slot.task)
     }
 
+    /// Bytes that the task holds, about as many as its text has; none when there is no such task.
+    pub fn bytes_of(&self, id: TaskId) -> usize {
+        self.slot(id).map_or(0, Slot::bytes)
+    }
+
     fn slot(&self, id: TaskId) -> Option<&Slot> {
         self.store.slot(self.store.find(id)?)
     }
@@ -924,9 +1060,10 @@ mod tests {
             blocking: true,
             history: None,
             skill: skill.map(Into::into),
+            hook: None,
             loose: false,
         };
-        match engine.handle(Operation::Send(send), &Principal::Local, at(0)) {
+        match engine.handle(Operation::Send(send), &Scope::of(Principal::Local), at(0)) {
             Ok(Outcome::Settle { id, .. }) => id,
             other => panic!("{other:?}"),
         }

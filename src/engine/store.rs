@@ -9,7 +9,7 @@ use std::rc::Rc;
 use smallvec::smallvec;
 
 use crate::a2a::model::{Artifact, Message, Part, Status, Task, TaskState};
-use crate::a2a::op::Principal;
+use crate::a2a::op::{Hook, Place, Principal, Scope, Tenant};
 use crate::base::budget::{Budget, Lease};
 use crate::base::clock::Now;
 use crate::base::ids::{Ids, TaskId};
@@ -104,6 +104,10 @@ pub struct Slot {
     pub feed: Feed,
     /// Who sent it.
     pub caller: Principal,
+    /// The label under which it is seen.
+    pub tenant: Option<Tenant>,
+    /// Where its changes are posted.
+    pub hooks: Vec<Rc<Hook>>,
     /// Counts tasks: the order they came in.
     pub sequence: u64,
     /// What it waits for a thread to do.
@@ -175,15 +179,15 @@ impl Store {
     pub fn insert(
         &mut self,
         ids: &mut Ids,
-        caller: &Principal,
+        scope: &Scope,
         bytes: usize,
         make: impl FnOnce(TaskId, &mut Ids) -> Task,
     ) -> Result<usize, Full> {
-        let bytes = bytes + SLOT;
+        let bytes = bytes + SLOT + scope.tenant.as_ref().map_or(0, |tenant| tenant.len() + 32);
         if bytes > self.limits.task_bytes() {
             return Err(Full::Task);
         }
-        let tally = self.tally(caller, bytes)?;
+        let tally = self.tally(&scope.who, bytes)?;
         let at = self.free_slot().ok_or(Full::Store)?;
         let Some(lease) = self.take(bytes) else {
             self.give_back(at);
@@ -196,7 +200,9 @@ impl Store {
         let slot = Slot {
             task: make(ids.task(at), ids),
             feed: Feed::default(),
-            caller: caller.clone(),
+            caller: scope.who.clone(),
+            tenant: scope.tenant.clone(),
+            hooks: Vec::new(),
             sequence: self.sequence,
             ask: None,
             pending: None,
@@ -285,6 +291,18 @@ impl Store {
     /// The slot of a task, or `None` when there is no such task.
     pub fn find(&self, id: TaskId) -> Option<usize> {
         self.slot(id.slot()).filter(|slot| slot.task.id == id).map(|_| id.slot())
+    }
+
+    /// The slot of a task that `scope` may see, or `None`. Whoever knows its id, which cannot be guessed, may see it
+    /// under its label.
+    pub fn seen(&self, id: TaskId, scope: &Scope) -> Option<usize> {
+        self.find(id).filter(|at| self.slot(*at).is_some_and(|slot| slot.tenant == scope.tenant))
+    }
+
+    /// The slot of a task that `scope` sent, or `None`.
+    pub fn owned(&self, id: TaskId, scope: &Scope) -> Option<usize> {
+        self.seen(id, scope)
+            .filter(|at| self.slot(*at).is_some_and(|slot| slot.caller == scope.who))
     }
 
     /// What is in a slot.
@@ -435,6 +453,27 @@ impl Slot {
         Rc::new(Message::own(self.own_messages, smallvec![part]))
     }
 
+    /// Bytes leased for it.
+    pub fn bytes(&self) -> usize {
+        self.lease.bytes()
+    }
+
+    /// Where it stands in a list.
+    pub const fn place(&self) -> Place {
+        Place { unix_ms: self.task.status.unix_ms, sequence: self.sequence }
+    }
+
+    /// About as many bytes as a list shows of it.
+    pub fn listed_bytes(&self, history: Option<usize>, artifacts: bool) -> usize {
+        let task = &self.task;
+        let messages = task.history.iter().rev().take(history.unwrap_or(usize::MAX));
+        let history: usize = messages.map(|message| message.heap_bytes()).sum();
+        let status = task.status.message.as_ref().map_or(0, |message| message.heap_bytes());
+        let artifacts =
+            if artifacts { task.artifacts.iter().map(Artifact::heap_bytes).sum() } else { 0 };
+        256 + history + status + artifacts
+    }
+
     /// What the task holds, counted anew.
     fn recount(&self) -> usize {
         let task = &self.task;
@@ -448,8 +487,12 @@ impl Slot {
         };
         let metadata = task.metadata.as_ref().map_or(0, |json| json.len() + 32);
         let pending = self.pending.as_ref().map_or(0, |(pending, _)| pending.heap_bytes());
+        let tenant = self.tenant.as_ref().map_or(0, |tenant| tenant.len() + 32);
+        let hooks: usize = self.hooks.iter().map(|hook| hook.heap_bytes() + 16).sum();
         SLOT - RESERVE
             + pending
+            + tenant
+            + hooks
             + task.context.heap_bytes()
             + history
             + artifacts
@@ -508,7 +551,7 @@ mod tests {
         who: &Principal,
     ) -> Result<usize, Full> {
         let message = Rc::new(Message::own(1, smallvec![Part::plain(text)]));
-        store.insert(ids, who, message.heap_bytes() + 64, |id, ids| Task {
+        store.insert(ids, &Scope::of(who.clone()), message.heap_bytes() + 64, |id, ids| Task {
             id,
             context: ids.context(),
             status: Status { state: TaskState::Working, message: None, unix_ms: 0 },

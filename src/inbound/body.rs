@@ -10,18 +10,20 @@ use std::time::Duration;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::a2a::jsonrpc::{self, Id};
-use crate::a2a::model::{Task, TaskState};
+use crate::a2a::binding::Binding;
+use crate::a2a::error::A2aError;
+use crate::a2a::model::TaskState;
 use crate::a2a::op::Event;
-use crate::a2a::v03;
 use crate::base::budget::{Budget, Lease};
 use crate::base::ids::TaskId;
-use crate::base::json::Json;
-use crate::base::limits::{PARSE_FACTOR, SMALL_BODY, SPARE_BODIES};
-use crate::base::sse::{self, PING};
+use crate::base::limits::{PARSE_FACTOR, SMALL_BODY, SMALL_REPLY, SPARE_BODIES};
+use crate::base::sse::PING;
 use crate::engine::feed::{Cursor, Read};
 use crate::inbound::io::Progress;
 use crate::inbound::service::Front;
+
+/// A stream whose next event finds no room looks again so soon.
+const ROOM_RETRY: Duration = Duration::from_millis(50);
 
 /// A stream without events shows that it lives this often.
 const PING_EVERY: Duration = Duration::from_secs(15);
@@ -67,6 +69,18 @@ impl Bodies {
     /// Bytes that can be leased.
     pub fn limit(&self) -> usize {
         self.all.limit() + self.spare.limit()
+    }
+
+    /// Room for a reply about a task of `bytes`, until the reader has it; small ones need none of their own.
+    ///
+    /// # Errors
+    /// `Busy` when other replies and requests hold what there is.
+    pub fn room(&self, bytes: usize) -> Result<Option<Lease>, A2aError> {
+        if bytes <= SMALL_REPLY {
+            return Ok(None);
+        }
+        let busy = A2aError::Busy { retry_after_s: 1, what: "too many large replies under way" };
+        self.all.take(bytes).map(Some).ok_or(busy)
     }
 
     /// Makes `lease` cover a body of `total` bytes and what is made of it.
@@ -129,6 +143,23 @@ pub async fn collect(
 
 async fn next_frame(body: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::Error>> {
     std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await
+}
+
+/// A reply's text, with the room it takes until it is sent.
+pub fn held(text: String, room: Option<Lease>) -> Bytes {
+    struct Held(String, #[expect(dead_code, reason = "held until it is sent")] Lease);
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            self.0.as_bytes()
+        }
+    }
+    match room {
+        Some(mut room) if text.len() > SMALL_REPLY => {
+            room.shrink_to(text.len());
+            Bytes::from_owner(Held(text, room))
+        }
+        _ => Bytes::from(text),
+    }
 }
 
 /// A reply's body. The connection is idle again once it is dropped.
@@ -213,13 +244,13 @@ impl Reader {
         Self { front: front.clone(), id }
     }
 
-    /// Waits until the task is settled, then writes it with `write`. `None` when it is gone.
-    pub async fn settled<R>(&self, write: impl Fn(&Task) -> R) -> Option<R> {
+    /// Waits until the task is settled. `false` when it is gone.
+    pub async fn settled(&self) -> bool {
         std::future::poll_fn(|context| {
             self.front.cell.register(self.id.slot(), context);
             self.front.cell.with(|engine, _| match engine.task(self.id) {
-                None => Poll::Ready(None),
-                Some(task) if task.status.state.is_settled() => Poll::Ready(Some(write(task))),
+                None => Poll::Ready(false),
+                Some(task) if task.status.state.is_settled() => Poll::Ready(true),
                 Some(_) => Poll::Pending,
             })
         })
@@ -238,7 +269,7 @@ impl Drop for Reader {
 #[derive(Debug)]
 pub struct Feed {
     reader: Reader,
-    rpc: Id,
+    binding: Binding,
     cursor: Cursor,
     until_final: bool,
     /// The first event, already written.
@@ -270,10 +301,10 @@ impl Drop for StreamPermit {
 }
 
 impl Feed {
-    /// A stream that begins with `first`, an event written by [`frame`].
+    /// A stream that begins with `first`, an event that is written already.
     pub fn new(
         reader: Reader,
-        rpc: Id,
+        binding: Binding,
         cursor: Cursor,
         until_final: bool,
         first: Bytes,
@@ -281,7 +312,7 @@ impl Feed {
     ) -> Self {
         let ping = Box::pin(sleep(PING_EVERY));
         let first = Some(first);
-        Self { reader, rpc, cursor, until_final, first, ended: false, ping, _stream: permit }
+        Self { reader, binding, cursor, until_final, first, ended: false, ping, _stream: permit }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -292,25 +323,40 @@ impl Feed {
             return Poll::Ready(None);
         }
         let id = self.reader.id;
-        self.reader.front.cell.register(id.slot(), context);
-        let (rpc, cursor, until_final) = (&self.rpc, &mut self.cursor, self.until_final);
-        // The frame to send, and whether the stream ends after it.
-        let (data, ended) =
-            self.reader.front.cell.with(|engine, _| match engine.read(id, cursor) {
+        let front = &self.reader.front;
+        front.cell.register(id.slot(), context);
+        let (binding, cursor) = (&self.binding, &mut self.cursor);
+        let until_final = self.until_final;
+        let read = front.cell.with(|engine, _| {
+            // Before the event is read, which moves the cursor.
+            let room = front.in_flight.room(engine.bytes_of(id))?;
+            // The frame to send, and whether the stream ends after it.
+            Ok(match engine.read(id, cursor) {
                 None => (None, true),
                 Some(Read::Event(event)) => {
                     let ends = match &event {
                         Event::Status { status, .. } => ends(status.state, until_final),
                         Event::Task(task) => ends(task.status.state, until_final),
                         Event::Artifact { .. } => false,
+                        Event::Message { .. } => true,
                     };
-                    (Some(frame(rpc, &event, ends)), ends)
+                    (Some(held(binding.frame(&event, ends), room)), ends)
                 }
                 Some(Read::Pending) => {
                     let state = engine.task(id).map(|task| task.status.state);
                     (None, state.is_none_or(|state| ends(state, until_final)))
                 }
-            });
+            })
+        });
+        let (data, ended) = match read {
+            Ok(read) => read,
+            Err(A2aError::Busy { .. }) => {
+                self.ping.as_mut().reset(Instant::now() + ROOM_RETRY);
+                let _ = self.ping.as_mut().poll(context);
+                return Poll::Pending;
+            }
+            Err(_) => (None, true),
+        };
         self.ended = ended;
         match data {
             Some(data) => {
@@ -332,15 +378,4 @@ impl Feed {
 /// Whether a stream that shows `state` has shown everything.
 const fn ends(state: TaskState, until_final: bool) -> bool {
     if until_final { state.is_final() } else { state.is_settled() }
-}
-
-/// One event as a frame of the stream: a whole JSON-RPC reply behind `data:`; `last` when the stream ends with it.
-pub fn frame(rpc: &Id, event: &Event<'_>, last: bool) -> Bytes {
-    let mut json = Json::with_capacity(512);
-    jsonrpc::begin(&mut json, rpc);
-    v03::event_into(&mut json, event, last);
-    jsonrpc::finish(&mut json);
-    let mut out = String::with_capacity(json.as_str().len() + 8);
-    sse::write_data(&mut out, json.as_str());
-    Bytes::from(out)
 }

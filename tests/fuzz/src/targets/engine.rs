@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tetherlet::a2a::binding::Binding;
+use tetherlet::a2a::dialect::Dialect;
 use tetherlet::a2a::jsonrpc::{self, Id};
 use tetherlet::a2a::model::{Content, Message, MessageId, Part, Role, Task, TaskState};
-use tetherlet::a2a::op::{Event, Operation, Principal, Send};
-use tetherlet::a2a::v03;
+use tetherlet::a2a::op::{Event, Operation, Principal, Scope, Send};
+use tetherlet::a2a::write::View;
 use tetherlet::base::clock::Now;
 use tetherlet::base::ids::{ContextId, Ids, TaskId};
-use tetherlet::base::json::Json;
 use tetherlet::base::limits::Limits;
 use tetherlet::engine::feed::{Cursor, Read};
 use tetherlet::engine::queue::{Bounds, Timers};
@@ -207,6 +208,7 @@ impl World {
             blocking: bytes.below(2) == 0,
             history: None,
             skill,
+            hook: None,
             loose: false,
         }
     }
@@ -216,7 +218,7 @@ impl World {
             0 => Principal::Local,
             last => Principal::Address([192, 0, 2, u8::try_from(last).unwrap_or(0)].into()),
         };
-        let outcome = self.engine.handle(operation, &who, self.now);
+        let outcome = self.engine.handle(operation, &Scope::of(who), self.now);
         // The service writes what is to be said in the same borrow, before the engine goes on.
         match outcome {
             Ok(Outcome::Task { id, history } | Outcome::Settle { id, history }) => {
@@ -234,7 +236,22 @@ impl World {
                 }
                 self.remember(id);
             }
-            Err(error) => must_be_json(&jsonrpc::error(&Id::null(), &error)),
+            Ok(Outcome::Page(page)) => {
+                assert!(
+                    page.tasks.len() <= page.filter.page_size && page.tasks.len() <= page.total
+                );
+                for id in &page.tasks {
+                    assert!(self.engine.task(*id).is_some(), "a task of a list is there");
+                }
+            }
+            Ok(
+                Outcome::Hook(..)
+                | Outcome::Hooks(_)
+                | Outcome::Message { .. }
+                | Outcome::Done
+                | Outcome::ExtendedCard,
+            ) => {}
+            Err(error) => must_be_json(&jsonrpc::error(&Id::null(), &error, Dialect::V1)),
         }
         self.engine.run_due(self.now);
     }
@@ -439,11 +456,9 @@ impl Reader {
     }
 
     fn take(&mut self, event: &Event<'_>) {
-        let mut json = Json::default();
-        jsonrpc::begin(&mut json, &Id::null());
-        v03::event_into(&mut json, event, false);
-        jsonrpc::finish(&mut json);
-        must_be_json(json.as_str());
+        for dialect in [Dialect::V03, Dialect::Proto03, Dialect::V1] {
+            must_be_json(&Binding::rpc(Id::null(), dialect).reply(|w| w.event(event, false)));
+        }
         match event {
             Event::Task(task) => {
                 self.state = task.status.state;
@@ -467,14 +482,13 @@ impl Reader {
                 }
                 own.push_str(chunk.unwrap_or_else(|| artifact.text()));
             }
+            Event::Message { .. } => panic!("no task says this"),
         }
     }
 }
 
 fn written(task: &Task, history: Option<usize>) -> String {
-    let mut json = Json::default();
-    v03::task_into(&mut json, task, history);
-    json.into_string()
+    Binding::rest(Dialect::V1).reply(|writer| writer.task(task, View::with(history)))
 }
 
 /// Bytes of text a task holds, each text counted once however often it is shared.

@@ -9,11 +9,14 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tetherlet::a2a::binding::Binding;
+use tetherlet::a2a::dialect::{Dialect, Version};
 use tetherlet::a2a::error::A2aError;
 use tetherlet::a2a::jsonrpc::{self, Request};
 use tetherlet::a2a::model::{Status, Task, TaskState};
 use tetherlet::a2a::op::{Operation, Send};
-use tetherlet::a2a::v03;
+use tetherlet::a2a::rest::{Method, Target as Resource};
+use tetherlet::a2a::write::{View, Writer};
 use tetherlet::base::ids::Ids;
 use tetherlet::base::json::Json;
 
@@ -43,6 +46,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("calculator", skills::calculator),
     ("text_analyzer", skills::text_analyzer),
     ("memory", skills::memory),
+    ("rest", rest),
     ("engine", engine::engine),
     ("http", front::http),
 ];
@@ -53,7 +57,13 @@ const DEPTH: usize = 12;
 /// A request is refused with its own id, or understood in a way that survives being written and read again.
 fn jsonrpc(input: &[u8]) {
     let wanted = id_of(input);
-    match jsonrpc::decode(input, DEPTH) {
+    let decoded = match jsonrpc::decode(input, DEPTH, Version::V03) {
+        Err(refusal) if matches!(refusal.error, A2aError::VersionNotSupported(_)) => {
+            jsonrpc::decode(input, DEPTH, Version::V1)
+        }
+        decoded => decoded,
+    };
+    match decoded {
         Ok(request) => {
             let text = std::str::from_utf8(input).expect("a request that is no UTF-8 was taken");
             assert!(text.trim_start().starts_with('{'), "a request is an object");
@@ -61,13 +71,13 @@ fn jsonrpc(input: &[u8]) {
             by_name(text);
             if let Operation::Send(send) | Operation::Stream(send) = request.operation {
                 assert!(!send.message.parts.is_empty());
-                survives(&send);
+                survives(&send, request.dialect);
             }
         }
         Err(refusal) => {
-            let reply = jsonrpc::error(&refusal.id, &refusal.error);
+            let reply = jsonrpc::error(&refusal.id, &refusal.error, refusal.dialect);
             let code = refusal.error.wire().code;
-            assert!(matches!(code, -32700 | -32602..=-32600 | -32007 | -32003 | -32001), "{code}");
+            assert!(matches!(code, -32700 | -32602..=-32600 | -32001), "{code}");
             let echo = member(&reply, "id");
             match (&refusal.error, wanted) {
                 (A2aError::Parse(_), _) | (_, None) => assert_eq!(echo, "null", "{reply}"),
@@ -117,7 +127,7 @@ fn echoed(request: &Request) -> String {
 }
 
 /// Writes a message as part of a task, sends it once more, and compares.
-fn survives(send: &Send) {
+fn survives(send: &Send, dialect: Dialect) {
     let mut ids = Ids::new(Box::new(|bytes| bytes.fill(0x5a)));
     let task = Task {
         id: send.task.unwrap_or_else(|| ids.task(1)),
@@ -129,21 +139,65 @@ fn survives(send: &Send) {
         loose: send.loose,
     };
     let mut json = Json::default();
-    v03::task_into(&mut json, &task, None);
+    Writer::new(&mut json, dialect).task(&task, View::WHOLE);
     let history = member(json.as_str(), "history");
     let message = history.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let message = message.expect("the history is an array of one message");
-    let again = format!(
-        r#"{{"jsonrpc":"2.0","id":1,"method":"message/send","params":{{"message":{message}}}}}"#
-    );
-    let Ok(Request { operation: Operation::Send(again), .. }) =
-        jsonrpc::decode(again.as_bytes(), DEPTH)
-    else {
-        panic!("what was written is not understood: {again}");
+    let again = match dialect {
+        Dialect::Proto03 => {
+            let target = Resource::parse("/v1/message:send").expect("a path of ours");
+            let body = format!(r#"{{"message":{message}}}"#);
+            target.operation(Method::Post, "", body.as_bytes(), DEPTH).map(|(again, _)| again)
+        }
+        Dialect::V03 | Dialect::V1 => {
+            let (version, method) = match dialect {
+                Dialect::V1 => (Version::V1, "SendMessage"),
+                _ => (Version::V03, "message/send"),
+            };
+            let body = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"message":{message}}}}}"#
+            );
+            let again = jsonrpc::decode(body.as_bytes(), DEPTH, version);
+            again.map(|again| again.operation).map_err(|refusal| refusal.error)
+        }
+    };
+    let Ok(Operation::Send(again)) = again else {
+        panic!("what was written is not understood: {message}: {again:?}");
     };
     assert_eq!(again.message, send.message);
     assert_eq!((again.task, again.context), (Some(task.id), Some(task.context)));
     assert!(!again.loose, "written strictly, however it came");
+}
+
+/// `METHOD PATH?QUERY`, a line break, a body: refused with an error that is JSON, or understood in a way that survives
+/// being written and read again.
+fn rest(input: &[u8]) {
+    let at = input.iter().position(|&byte| byte == b'\n').unwrap_or(input.len());
+    let (line, body) = input.split_at(at);
+    let Ok(line) = std::str::from_utf8(line) else { return };
+    let (method, address) = line.split_once(' ').unwrap_or(("GET", line));
+    let method = match method {
+        "GET" => Method::Get,
+        "POST" => Method::Post,
+        "DELETE" => Method::Delete,
+        _ => Method::Other,
+    };
+    let (path, query) = address.split_once('?').unwrap_or((address, ""));
+    let Some(target) = Resource::parse(path) else { return };
+    match target.operation(method, query, body.get(1..).unwrap_or_default(), DEPTH) {
+        Ok((operation, _)) => {
+            assert!(target.allows(method));
+            if let Operation::Send(send) | Operation::Stream(send) = operation {
+                survives(&send, target.dialect);
+            }
+        }
+        Err(error) => {
+            let (status, reply) = Binding::rest(target.dialect).error(&error);
+            assert!(matches!(status, 400 | 404 | 405), "{status}");
+            let reply: Value = serde_json::from_str(&reply).expect("an error is JSON");
+            assert_eq!(reply["error"]["code"], status);
+        }
+    }
 }
 
 /// The JSON of a member of an object, which must be one.

@@ -1,0 +1,395 @@
+//! A request of the protocol from its head to its reply: media type, version, body, decode, engine, encode.
+//!
+//! Errors are the protocol's own in the binding that the request came through, never plain text. JSON-RPC errors go
+//! out with HTTP 200; "busy" with 503 and `Retry-After` on both bindings.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::time::{sleep, timeout};
+
+use crate::a2a::binding::Binding;
+use crate::a2a::dialect::{Dialect, Version};
+use crate::a2a::error::A2aError;
+use crate::a2a::jsonrpc::{self, Id};
+use crate::a2a::op::{Event, Operation, Scope};
+use crate::a2a::rest::{self, Query, Target};
+use crate::a2a::write::View;
+use crate::base::budget::Lease;
+use crate::base::ids::TaskId;
+use crate::engine::feed::Cursor;
+use crate::engine::{Engine, Outcome};
+use crate::inbound::body::{self, BodyError, Collected, Feed, Reader, Reply, StreamPermit, held};
+use crate::inbound::service::{Front, JSON, Peer, closing, with_type};
+
+const A2A_JSON: HeaderValue = HeaderValue::from_static("application/a2a+json");
+const A2A_VERSION: HeaderName = HeaderName::from_static("a2a-version");
+
+/// Said where nothing is served.
+const WHAT_IS_WHERE: &str = "the agent card is at /.well-known/agent-card.json; post JSON-RPC to / \
+    (methods SendMessage, or message/send of 0.3), REST to /message:send, or to /v1/message:send of 0.3";
+
+/// A reply waits this long before it looks for room again.
+const ROOM_RETRY: Duration = Duration::from_millis(50);
+
+/// How the reply to one request goes.
+#[derive(Debug)]
+pub struct Way {
+    binding: Binding,
+    /// Whether the caller asked for 1.0's own media type.
+    wants_a2a: bool,
+}
+
+impl Way {
+    /// As far as the head of a request tells.
+    pub fn of(request: &Request<Incoming>) -> Self {
+        let path = request.uri().path();
+        if is_rpc(path) {
+            let dialect = match version(request) {
+                Version::V03 => Dialect::V03,
+                Version::V1 | Version::Other => Dialect::V1,
+            };
+            return Self { binding: Binding::rpc(Id::null(), dialect), wants_a2a: false };
+        }
+        let dialect = Target::parse(path).map_or(Dialect::V1, |target| target.dialect);
+        let wants_a2a = dialect == Dialect::V1
+            && request
+                .headers()
+                .get_all(ACCEPT)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+                .any(|value| value.contains("application/a2a+json"));
+        Self { binding: Binding::rest(dialect), wants_a2a }
+    }
+
+    fn media_type(&self) -> HeaderValue {
+        if self.wants_a2a { A2A_JSON } else { JSON }
+    }
+}
+
+/// Whether JSON-RPC is spoken at `path`.
+fn is_rpc(path: &str) -> bool {
+    matches!(path, "/" | "/a2a/jsonrpc" | "/a2a/jsonrpc/")
+}
+
+/// What a request says of the protocol's version, in its header or else in its query (A2A 1.0 §3.6.1).
+fn version(request: &Request<Incoming>) -> Version {
+    if let Some(value) = request.headers().get(A2A_VERSION) {
+        return value.to_str().map_or(Version::Other, Version::parse);
+    }
+    let query = request.uri().query().and_then(|query| Query::of(query).ok());
+    let value = query.as_ref().and_then(|query| query.value("A2A-Version"));
+    value.map_or(Version::V03, Version::parse)
+}
+
+/// Answers a request of the protocol.
+pub async fn call(
+    front: &Rc<Front>,
+    peer: &Peer,
+    mut request: Box<Request<Incoming>>,
+) -> Response<Reply> {
+    let mut way = Way::of(&request);
+    let (method, version) = (method(&request), version(&request));
+    // Kept beside the request, whose body is read while this is needed.
+    let address = match request.uri().path_and_query() {
+        Some(address) if way.binding.rpc.is_none() => address.as_str().to_owned(),
+        _ => String::new(),
+    };
+    let (path, query) = address.split_once('?').unwrap_or((&address, ""));
+    let target = if way.binding.rpc.is_none() {
+        let Some(target) = Target::parse(path) else {
+            return refusal(peer, &way, &A2aError::NoSuchPath(WHAT_IS_WHERE));
+        };
+        if !target.allows(method) {
+            return not_allowed(peer, &way, target.allowed());
+        }
+        if let Err(error) = version.allows(target.dialect) {
+            return closing(refusal(peer, &way, &error));
+        }
+        Some(target)
+    } else {
+        if method != rest::Method::Post {
+            return not_allowed(peer, &way, "POST");
+        }
+        None
+    };
+    let collected = match collect(front, &mut request, target.is_none()).await {
+        Ok(collected) => collected,
+        Err(error) => return closing(refusal(peer, &way, &error)),
+    };
+    drop(request);
+    let body = collected.as_ref().map_or(&[][..], |collected| &collected.bytes);
+    let depth = front.limits.json_depth;
+    let decoded = match target {
+        Some(target) => target.operation(method, query, body, depth),
+        None => match jsonrpc::decode(body, depth, version) {
+            Ok(request) => {
+                way.binding = Binding::rpc(request.id, request.dialect);
+                Ok((request.operation, request.tenant))
+            }
+            Err(refused) => {
+                way.binding = Binding::rpc(refused.id, refused.dialect);
+                Err(refused.error)
+            }
+        },
+    };
+    drop(collected);
+    let carried_out = match decoded {
+        Ok((operation, tenant)) => {
+            let scope = Scope { who: peer.principal(), tenant };
+            carry_out(front, peer, &way, operation, &scope).await
+        }
+        Err(error) => Err(error),
+    };
+    carried_out.unwrap_or_else(|error| refusal(peer, &way, &error))
+}
+
+fn method(request: &Request<Incoming>) -> rest::Method {
+    match *request.method() {
+        Method::GET | Method::HEAD => rest::Method::Get,
+        Method::POST => rest::Method::Post,
+        Method::DELETE => rest::Method::Delete,
+        _ => rest::Method::Other,
+    }
+}
+
+/// Reads the body of a POST whose media type is JSON; what is no POST has none. A REST request may leave out a body
+/// that has nothing to say, and its type with it.
+async fn collect(
+    front: &Rc<Front>,
+    request: &mut Request<Incoming>,
+    is_rpc: bool,
+) -> Result<Option<Collected>, A2aError> {
+    if request.method() != Method::POST || !is_rpc && request.body().is_end_stream() {
+        return Ok(None);
+    }
+    let media_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    if !media_type.is_some_and(is_json) {
+        let got = media_type.map_or("none".into(), |media_type| {
+            String::from_utf8_lossy(&media_type[..media_type.len().min(64)]).into_owned()
+        });
+        return Err(A2aError::MediaType(format!("{got}; send application/json")));
+    }
+    let limit = front.limits.body_bytes;
+    let collected = {
+        let mut collecting = pin!(body::collect(request.body_mut(), limit, &front.in_flight));
+        // Most bodies come with their head: then there is nothing to time.
+        match poll_fn(|context| Poll::Ready(collecting.as_mut().poll(context))).await {
+            Poll::Ready(collected) => Ok(collected),
+            Poll::Pending => timeout(front.limits.body_wait, collecting).await,
+        }
+    };
+    match collected {
+        Ok(Ok(collected)) => Ok(Some(collected)),
+        Ok(Err(BodyError::TooLarge)) => Err(A2aError::TooLarge(limit)),
+        Ok(Err(BodyError::NoRoom)) => {
+            Err(A2aError::Busy { retry_after_s: 1, what: "too many requests in flight" })
+        }
+        Ok(Err(BodyError::Broken)) => Err(A2aError::BodyBroken),
+        Err(_) => Err(A2aError::BodyTooSlow),
+    }
+}
+
+/// What the engine had to say.
+enum Said {
+    Reply(String, Option<Lease>),
+    Wait(TaskId, Option<usize>),
+    Stream { id: TaskId, cursor: Cursor, until_final: bool, first: String, room: Option<Lease> },
+    ExtendedCard,
+}
+
+async fn carry_out(
+    front: &Rc<Front>,
+    peer: &Peer,
+    way: &Way,
+    operation: Operation,
+    scope: &Scope,
+) -> Result<Response<Reply>, A2aError> {
+    let is_send = matches!(operation, Operation::Send(_));
+    // Taken before the engine hears of it: a message that cannot be streamed must not become a task.
+    let permit = match &operation {
+        Operation::Stream(_) | Operation::Subscribe { .. } => {
+            Some(StreamPermit::take(front).ok_or(STREAMS_FULL)?)
+        }
+        _ => None,
+    };
+    // What can be said at once is written in the same borrow, before the engine goes on.
+    let said = front.cell.with(|engine, now| {
+        let outcome = engine.handle(operation, scope, now)?;
+        say(front, engine, &way.binding, outcome, is_send)
+    })?;
+    let reply =
+        |text, room| Ok(with_type(peer, StatusCode::OK, way.media_type(), held(text, room)));
+    match said {
+        Said::Reply(text, room) => reply(text, room),
+        Said::Wait(id, history) => {
+            let reader = Reader::attach(front, id).ok_or(A2aError::TaskNotFound)?;
+            if !reader.settled().await {
+                return Err(A2aError::TaskNotFound);
+            }
+            loop {
+                let said = front.cell.with(|engine, _| {
+                    say_task(front, engine, &way.binding, (id, history), is_send)
+                });
+                match said {
+                    Ok((text, room)) => return reply(text, room),
+                    Err(A2aError::Busy { .. }) => sleep(ROOM_RETRY).await,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Said::Stream { id, cursor, until_final, first, room } => {
+            let reader = Reader::attached(front, id);
+            let permit = permit.ok_or(STREAMS_FULL)?;
+            let first = held(first, room);
+            let feed = Feed::new(reader, way.binding.clone(), cursor, until_final, first, permit);
+            Ok(event_stream(peer, feed))
+        }
+        Said::ExtendedCard => Err(A2aError::ExtendedCardNotConfigured),
+    }
+}
+
+/// Writes what the engine made of a request.
+fn say(
+    front: &Front,
+    engine: &mut Engine,
+    binding: &Binding,
+    outcome: Outcome,
+    is_send: bool,
+) -> Result<Said, A2aError> {
+    Ok(match outcome {
+        Outcome::Task { id, history } => {
+            let (text, room) = say_task(front, engine, binding, (id, history), is_send)?;
+            Said::Reply(text, room)
+        }
+        Outcome::Settle { id, history } => {
+            let task = engine.task(id).ok_or(A2aError::TaskNotFound)?;
+            if task.status.state.is_settled() {
+                let (text, room) = say_task(front, engine, binding, (id, history), is_send)?;
+                Said::Reply(text, room)
+            } else {
+                Said::Wait(id, history)
+            }
+        }
+        Outcome::Follow { id, cursor, until_final } => {
+            let room = front.in_flight.room(engine.bytes_of(id))?;
+            let task = engine.task(id).ok_or(A2aError::TaskNotFound)?;
+            let first = binding.frame(&Event::Task(task), false);
+            // Attached here, so that the task cannot go before its stream begins.
+            engine.attach(id);
+            Said::Stream { id, cursor, until_final, first, room }
+        }
+        Outcome::Message { message, context } => {
+            Said::Reply(binding.reply(|writer| writer.answered(&message, &context)), None)
+        }
+        Outcome::Page(page) => {
+            let filter = &page.filter;
+            let bytes = page.tasks.iter().map(|id| engine.bytes_of(*id)).sum();
+            let room = front.in_flight.room(bytes)?;
+            let view = View { history: filter.history, artifacts: filter.artifacts };
+            let tasks = page.tasks.iter().filter_map(|id| engine.task(*id));
+            let next = page.next.as_ref().map(|next| next as &dyn std::fmt::Display);
+            let sizes = (filter.page_size, page.total);
+            Said::Reply(binding.reply(|writer| writer.page(tasks, view, sizes, next)), room)
+        }
+        Outcome::Hook(id, hook) => {
+            Said::Reply(binding.reply(|writer| writer.hook(id, &hook)), None)
+        }
+        Outcome::Hooks(id) => {
+            let hooks = engine.hooks(id).iter().map(|hook| &**hook);
+            Said::Reply(binding.reply(|writer| writer.hooks(id, hooks)), None)
+        }
+        Outcome::Done => Said::Reply(binding.done(), None),
+        Outcome::ExtendedCard => Said::ExtendedCard,
+    })
+}
+
+/// Writes a task, as the result of a message or for itself, and takes room for it.
+fn say_task(
+    front: &Front,
+    engine: &Engine,
+    binding: &Binding,
+    (id, history): (TaskId, Option<usize>),
+    is_send: bool,
+) -> Result<(String, Option<Lease>), A2aError> {
+    let room = front.in_flight.room(engine.bytes_of(id))?;
+    let task = engine.task(id).ok_or(A2aError::TaskNotFound)?;
+    let view = View::with(history);
+    let text = binding
+        .reply(|writer| if is_send { writer.sent(task, view) } else { writer.task(task, view) });
+    Ok((text, room))
+}
+
+const STREAMS_FULL: A2aError = A2aError::Busy { retry_after_s: 5, what: "too many event streams" };
+
+/// `application/json`, `application/*+json`, with or without parameters.
+fn is_json(media_type: &[u8]) -> bool {
+    if media_type == b"application/json" {
+        return true;
+    }
+    let end = media_type.iter().position(|&byte| byte == b';').unwrap_or(media_type.len());
+    let essence = media_type[..end].trim_ascii();
+    let begins = |with: &[u8]| {
+        essence.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
+    };
+    let ends = essence.len() >= 5 && essence[essence.len() - 5..].eq_ignore_ascii_case(b"+json");
+    essence.eq_ignore_ascii_case(b"application/json") || (begins(b"application/") && ends)
+}
+
+fn event_stream(peer: &Peer, feed: Feed) -> Response<Reply> {
+    let mut response = Response::new(Reply::feed(feed, peer.progress.clone()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // Proxies that buffer or compress would hold events back.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
+}
+
+/// An error in the binding and dialect of its request.
+pub fn refusal(peer: &Peer, way: &Way, error: &A2aError) -> Response<Reply> {
+    log::debug!("peer={} refused: {error}", peer.address);
+    let (status, text) = way.binding.error(error);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = with_type(peer, status, way.media_type(), Bytes::from(text));
+    if let A2aError::Busy { retry_after_s, .. } = error {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(*retry_after_s));
+    }
+    response
+}
+
+fn not_allowed(peer: &Peer, way: &Way, allowed: &'static str) -> Response<Reply> {
+    let mut response = refusal(peer, way, &A2aError::MethodNotAllowed(allowed));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_media_types_are_told_from_others() {
+        for good in ["application/json", "application/json; charset=utf-8", "Application/A2A+JSON"]
+        {
+            assert!(is_json(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "",
+            "text/plain",
+            "application/jsonp",
+            "text/json",
+            "application/x-www-form-urlencoded",
+        ] {
+            assert!(!is_json(bad.as_bytes()), "{bad}");
+        }
+    }
+}
