@@ -1,6 +1,7 @@
 //! Time comes in. `Now` is read once per wake-up, here and nowhere else, and handed down.
 //!
-//! Dates go out as RFC 3339 in UTC with milliseconds (A2A 1.0 §5.6.1).
+//! Dates go out as RFC 3339 in UTC with milliseconds (A2A 1.0 §5.6.1), in HTTP headers as IMF-fixdate (RFC 9110
+//! §5.6.7).
 
 use std::time::Duration;
 
@@ -39,14 +40,61 @@ pub fn rfc3339_into(out: &mut String, unix_ms: u64) {
         (17, 2, ms_of_day / 1000 % 60),
         (20, 3, ms_of_day % 1000),
     ];
-    for (start, width, value) in fields {
+    fill(&mut text, &fields);
+    out.push_str(str::from_utf8(&text).unwrap_or_default());
+}
+
+const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// `unix_ms` as `Fri, 20 Nov 2026 09:16:50 GMT`.
+pub fn http_date(unix_ms: u64) -> String {
+    let (days, seconds) = (unix_ms / 86_400_000, unix_ms / 1000 % 86_400);
+    let (year, month, day) = civil_from_days(days);
+    let mut text = *b"ddd, 00 mmm 0000 00:00:00 GMT";
+    let fields = [
+        (5, 2, day),
+        (12, 4, year),
+        (17, 2, seconds / 3600),
+        (20, 2, seconds / 60 % 60),
+        (23, 2, seconds % 60),
+    ];
+    fill(&mut text, &fields);
+    let name = |names: &[&'static str], at: u64| usize::try_from(at).map_or("", |at| names[at]);
+    text[..3].copy_from_slice(name(&DAYS, days % 7).as_bytes());
+    text[8..11].copy_from_slice(name(&MONTHS, month - 1).as_bytes());
+    str::from_utf8(&text).unwrap_or_default().to_owned()
+}
+
+/// Whether the IMF-fixdate `date` is `other`, also one, or later.
+///
+/// False when `date` is none; the two older forms of HTTP are not read.
+pub fn is_http_date_since(date: &str, other: &str) -> bool {
+    // Year, month, day and time of day, which compare as the dates do.
+    fn parts(date: &str) -> Option<(&str, usize, &str, &str)> {
+        let rest = date.get(3..)?.strip_prefix(", ")?.strip_suffix(" GMT")?;
+        let (day, rest) = rest.split_once(' ')?;
+        let (month, rest) = rest.split_once(' ')?;
+        let (year, time) = rest.split_once(' ')?;
+        let is = |text: &str, length| {
+            text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || b == b':')
+        };
+        let month = MONTHS.iter().position(|name| *name == month)?;
+        (is(day, 2) && is(year, 4) && is(time, 8)).then_some((year, month, day, time))
+    }
+    parts(date).is_some_and(|date| parts(other).is_some_and(|other| date >= other))
+}
+
+/// Adds numbers to the zeros that stand at their places: start, width, value.
+fn fill(text: &mut [u8], fields: &[(usize, usize, u64)]) {
+    for &(start, width, value) in fields {
         let mut rest = value;
         for digit in text[start..start + width].iter_mut().rev() {
             *digit += u8::try_from(rest % 10).unwrap_or(0);
             rest /= 10;
         }
     }
-    out.push_str(str::from_utf8(&text).unwrap_or_default());
 }
 
 /// Reads an RFC 3339 date-time; of a fraction the milliseconds. `None` for anything else, and before 1970.
@@ -165,6 +213,49 @@ mod tests {
             "1970-01-01T00:00:00é",
         ] {
             assert_eq!(unix_ms_of(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn http_dates_are_those_of_the_calendar() {
+        for (unix_s, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (1_795_166_210, "Fri, 20 Nov 2026 09:16:50 GMT"),
+            (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT"),
+        ] {
+            assert_eq!(http_date(unix_s * 1000 + 999), text);
+        }
+    }
+
+    #[test]
+    fn http_dates_are_compared_as_times() {
+        let mut last = http_date(0);
+        for unix_s in (0_u64..5_000_000_000).step_by(12_345_678) {
+            let date = http_date(unix_s * 1000);
+            assert!(is_http_date_since(&date, &date), "{date}");
+            assert!(is_http_date_since(&date, &last), "{date} {last}");
+            assert_eq!(is_http_date_since(&last, &date), last == date, "{date} {last}");
+            last = date;
+        }
+    }
+
+    #[test]
+    fn what_is_no_http_date_is_since_nothing() {
+        let zero = http_date(0);
+        for text in [
+            "",
+            "x",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            "Sun, 06 Nov 1994 08:49:37 CET",
+            "Sun, 06 Now 1994 08:49:37 GMT",
+            "Sun, 6 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 94 08:49:37 GMT",
+            "ééé, 06 Nov 1994",
+        ] {
+            assert!(!is_http_date_since(text, &zero), "{text}");
         }
     }
 
