@@ -17,7 +17,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::a2a::card::{Card, Identity};
+use crate::a2a::card::{Card, Extension, Facts, Form, Identity, Inside};
 use crate::a2a::model::TaskState;
 use crate::base::clock::Now;
 use crate::base::ids::Ids;
@@ -25,7 +25,7 @@ use crate::base::name::{auto_name, normal_url};
 use crate::base::net::lan_ipv4;
 use crate::bridge::{Bridge, Tools};
 use crate::config::providers::Route;
-use crate::config::{Config, Loaded};
+use crate::config::{CardForm, Config, Loaded};
 use crate::engine::queue::{Bounds, Timers};
 use crate::engine::{Brain, Engine, Settings, skills};
 use crate::inbound::body::Bodies;
@@ -275,7 +275,7 @@ fn front(loaded: &Loaded, address: SocketAddr) -> Front {
         started: Now::read().mono,
         pid: std::process::id(),
     };
-    let card = Card::new(&identity, &skills::available(brain.is_some()));
+    let card = card(loaded, &identity);
     let settings = Settings {
         limits: config.limits.clone(),
         bounds: Bounds { relays: config.relay.max, queue: config.relay.queue },
@@ -293,6 +293,38 @@ fn front(loaded: &Loaded, address: SocketAddr) -> Front {
         connections: Cell::new(0),
         requests: Cell::new(0),
     }
+}
+
+fn card(loaded: &Loaded, identity: &Identity) -> Card {
+    let Config { card, limits, .. } = &loaded.config;
+    let model = loaded.route.as_ref().map(Route::label);
+    let skills = skills::available(model.is_some());
+    let extension = card.agent_identity_id.as_deref().map(|id| {
+        let (persona, spiffe) = (card.persona_id.as_deref(), card.spiffe_id.as_deref());
+        Extension::agent_identity(id, persona, spiffe, card.agent_identity_required)
+    });
+    let inside = card.extended.then(|| Inside {
+        model,
+        limits: format!(
+            "It keeps up to {} tasks in {} KiB and serves up to {} event streams at a time.",
+            limits.tasks,
+            limits.store_bytes / 1024,
+            limits.streams
+        ),
+    });
+    Card::new(&Facts {
+        identity,
+        skills: &skills,
+        form: match card.form {
+            CardForm::Union => Form::Union,
+            CardForm::V10 => Form::V10,
+            CardForm::V03 => Form::V03,
+        },
+        push: false,
+        extensions: extension.as_slice(),
+        inside: inside.as_ref(),
+        start_unix_ms: Now::read().unix_ms,
+    })
 }
 
 fn brain(config: &Config, route: &Route) -> Brain {

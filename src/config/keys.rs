@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::base::limits;
 use crate::config::url::{Url, is_host};
-use crate::config::{Config, Format, Level};
+use crate::config::{CardForm, Config, Format, Level};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * 1024;
@@ -60,6 +60,9 @@ impl Key {
             (Place::Format(place), Value::Text(value)) => {
                 *place = Format::ALL.into_iter().find(|it| it.name() == value).unwrap_or(*place);
             }
+            (Place::CardForm(place), Value::Text(value)) => {
+                *place = CardForm::ALL.into_iter().find(|it| it.name() == value).unwrap_or(*place);
+            }
             (_, Value::Bool(_) | Value::Number(_) | Value::Text(_)) => {}
         }
     }
@@ -82,6 +85,7 @@ impl Key {
             Place::Wait(value) => value.as_secs().to_string(),
             Place::Level(value) => value.name().to_owned(),
             Place::Format(value) => value.name().to_owned(),
+            Place::CardForm(value) => value.name().to_owned(),
         })
     }
 }
@@ -288,6 +292,7 @@ pub enum Place<'a> {
     Wait(&'a mut Duration),
     Level(&'a mut Level),
     Format(&'a mut Format),
+    CardForm(&'a mut CardForm),
 }
 
 /// `TETHERLET_SECTION_KEY` for `section.key`.
@@ -380,6 +385,62 @@ pub static KEYS: &[Key] = &[
         |c| Place::MaybeText(&mut c.agent.documentation_url),
         &[],
         "web page that describes this agent",
+    ),
+    key(
+        "card.form",
+        Kind::Choice(&["union", "1.0", "0.3"]),
+        |c| Place::CardForm(&mut c.card.form),
+        &[],
+        "versions of A2A that the agent card is written for",
+    ),
+    key(
+        "card.extended",
+        Kind::Bool,
+        |c| Place::Bool(&mut c.card.extended),
+        &[],
+        "keep a second card, with model and limits, for those who may ask for it",
+    ),
+    key(
+        "card.key-file",
+        Kind::RootedPath,
+        |c| Place::MaybePath(&mut c.card.key_file),
+        &[],
+        "private key that signs the agent card",
+    ),
+    key(
+        "card.key-id",
+        Kind::Line { max: 128 },
+        |c| Place::MaybeText(&mut c.card.key_id),
+        &[],
+        "name of that key; without it its thumbprint",
+    ),
+    key(
+        "card.agent-identity-id",
+        Kind::Line { max: 256 },
+        |c| Place::MaybeText(&mut c.card.agent_identity_id),
+        &[],
+        "identity of this agent in CodeTether, offered as an extension",
+    ),
+    key(
+        "card.agent-identity-required",
+        Kind::Bool,
+        |c| Place::Bool(&mut c.card.agent_identity_required),
+        &[],
+        "refuse callers that do not know that extension",
+    ),
+    key(
+        "card.persona-id",
+        Kind::Line { max: 256 },
+        |c| Place::MaybeText(&mut c.card.persona_id),
+        &[],
+        "persona that belongs to the identity",
+    ),
+    key(
+        "card.spiffe-id",
+        Kind::Line { max: 2048 },
+        |c| Place::MaybeText(&mut c.card.spiffe_id),
+        &[],
+        "SPIFFE id that belongs to the identity",
     ),
     key(
         "listen.host",
@@ -701,7 +762,8 @@ mod tests {
         for key in KEYS {
             let mut config = Config::default();
             let text = key.show(&mut config);
-            let sample = text.clone().unwrap_or_else(|| "http://host/x".to_owned());
+            let example = if matches!(key.kind, Kind::RootedPath) { "/x" } else { "http://host/x" };
+            let sample = text.clone().unwrap_or_else(|| example.to_owned());
             let value = key.kind.check(Raw::Loose(&sample));
             key.set(&mut config, value.unwrap_or_else(|| panic!("{}: {sample}", key.name)));
             assert_eq!(key.show(&mut config).unwrap(), sample, "{}", key.name);
@@ -735,9 +797,9 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), KEYS.len());
         let mut sections: Vec<_> = sections().collect();
-        assert_eq!(sections, ["agent", "listen", "model", "relay", "limits", "log", "run"]);
+        assert_eq!(sections, ["agent", "card", "listen", "model", "relay", "limits", "log", "run"]);
         sections.dedup();
-        assert_eq!(sections.len(), 7);
+        assert_eq!(sections.len(), 8);
     }
 
     #[test]

@@ -31,6 +31,7 @@ use crate::config::providers::{Provider, Route};
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     pub agent: Agent,
+    pub card: Card,
     pub listen: Listen,
     pub model: Model,
     pub relay: Relay,
@@ -49,6 +50,48 @@ pub struct Agent {
     pub organization: Option<String>,
     pub organization_url: Option<String>,
     pub documentation_url: Option<String>,
+}
+
+/// How the agent card is written and what vouches for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Card {
+    pub form: CardForm,
+    /// Whether there is a second card for those who may ask for it.
+    pub extended: bool,
+    /// PEM, PKCS#8; [`Loaded::card_key`] is what it holds.
+    pub key_file: Option<PathBuf>,
+    /// Without it the key's thumbprint.
+    pub key_id: Option<String>,
+    /// Needed by the three that follow.
+    pub agent_identity_id: Option<String>,
+    /// Whether callers must know the extension that carries the identity.
+    pub agent_identity_required: bool,
+    pub persona_id: Option<String>,
+    pub spiffe_id: Option<String>,
+}
+
+/// The versions of A2A that the card is written for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CardForm {
+    /// The members of both versions side by side.
+    #[default]
+    Union,
+    /// 1.0, and no member that its schema has not.
+    V10,
+    V03,
+}
+
+impl CardForm {
+    pub const ALL: [Self; 3] = [Self::Union, Self::V10, Self::V03];
+
+    /// As written in a configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Union => "union",
+            Self::V10 => "1.0",
+            Self::V03 => "0.3",
+        }
+    }
 }
 
 /// Where requests are taken.
@@ -290,9 +333,34 @@ pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Problems> {
 /// Rules between two keys. One that has a problem already is left alone: its value is not what was
 /// meant.
 fn check_across(draft: &mut Draft) {
-    let Config { limits, relay, .. } = &draft.config;
+    let Config { card, limits, relay, .. } = &draft.config;
     let tripled = limits.body_bytes.saturating_mul(PARSE_FACTOR);
-    let rules: [(bool, &'static str, &'static str, &str); 5] = [
+    let has_identity = card.agent_identity_id.is_some();
+    let rules: [(bool, &'static str, &'static str, &str); 9] = [
+        (
+            card.key_id.is_none() || card.key_file.is_some(),
+            "card.key-id",
+            "card.key-file",
+            "card.key-id names the key in card.key-file",
+        ),
+        (
+            has_identity || !card.agent_identity_required,
+            "card.agent-identity-required",
+            "card.agent-identity-id",
+            "card.agent-identity-required needs card.agent-identity-id",
+        ),
+        (
+            has_identity || card.persona_id.is_none(),
+            "card.persona-id",
+            "card.agent-identity-id",
+            "card.persona-id needs card.agent-identity-id",
+        ),
+        (
+            has_identity || card.spiffe_id.is_none(),
+            "card.spiffe-id",
+            "card.agent-identity-id",
+            "card.spiffe-id needs card.agent-identity-id",
+        ),
         (
             limits.streams <= limits.connections,
             "limits.streams",
@@ -702,6 +770,21 @@ mod tests {
                  limits.work-bytes (relay.context-bytes is 1MiB, limits.work-bytes is 64KiB)",
             ]
         );
+    }
+
+    #[test]
+    fn keys_of_the_card_that_need_another_say_so() {
+        let fixture = Fixture::with(
+            "[card]\nkey-id = \"k\"\nagent-identity-required = true\npersona-id = \"p\"\n\
+             spiffe-id = \"s\"\n",
+        );
+        let names = ["key-id", "agent-identity-required", "persona-id", "spiffe-id"];
+        let problems = fixture.problems();
+        assert_eq!(problems.len(), names.len(), "{problems:#?}");
+        for (at, (problem, name)) in problems.iter().zip(names).enumerate() {
+            let start = format!("tetherlet.toml:{}:1: card.{name}: card.{name} n", at + 2);
+            assert!(problem.starts_with(&start), "{problem}");
+        }
     }
 
     #[test]

@@ -7,14 +7,15 @@ use std::rc::Rc;
 
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_NONE_MATCH,
-    TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, LAST_MODIFIED, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use crate::a2a::card::Card;
 use crate::a2a::error::A2aError;
 use crate::a2a::op::Principal;
+use crate::base::clock::is_http_date_since;
 use crate::base::limits::Limits;
 use crate::inbound::body::{Bodies, Reply};
 use crate::inbound::cell::EngineCell;
@@ -175,14 +176,22 @@ fn is_authority(host: &[u8]) -> bool {
 
 fn card(front: &Rc<Front>, peer: &Peer, request: &Request<Incoming>) -> Response<Reply> {
     let card = &front.card;
-    let known = request
-        .headers()
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|tag| tag.trim().trim_start_matches("W/"))
-        .any(|tag| tag == card.etag || tag == "*");
+    let headers = request.headers();
+    // The date counts only without tags (RFC 9110 §13.1.3).
+    let known = if headers.contains_key(IF_NONE_MATCH) {
+        headers
+            .get_all(IF_NONE_MATCH)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(|tag| tag.trim().trim_start_matches("W/"))
+            .any(|tag| tag == card.etag || tag == "*")
+    } else {
+        headers
+            .get(IF_MODIFIED_SINCE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|date| is_http_date_since(date, &card.last_modified))
+    };
     let mut response = if known {
         let mut response = with_type(peer, StatusCode::NOT_MODIFIED, JSON, Bytes::new());
         response.headers_mut().remove(CONTENT_TYPE);
@@ -192,8 +201,10 @@ fn card(front: &Rc<Front>, peer: &Peer, request: &Request<Incoming>) -> Response
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
-    if let Ok(etag) = HeaderValue::from_str(&card.etag) {
-        headers.insert(ETAG, etag);
+    for (name, value) in [(ETAG, &card.etag), (LAST_MODIFIED, &card.last_modified)] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
     }
     response
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use tetherlet::a2a::card::{Card, Identity};
+use tetherlet::a2a::card::{Card, Facts, Form, Identity};
 use tetherlet::base::ids::Ids;
 use tetherlet::base::limits::Limits;
 use tetherlet::engine::queue::Bounds;
@@ -112,7 +112,15 @@ fn front() -> Rc<Front> {
     let ids = Ids::new(Box::new(|bytes| bytes.fill(0x5a)));
     Rc::new(Front {
         cell: EngineCell::new(Engine::new(settings, ids)),
-        card: Card::new(&identity, &available(false)),
+        card: Card::new(&Facts {
+            identity: &identity,
+            skills: &available(false),
+            form: Form::Union,
+            push: false,
+            extensions: &[],
+            inside: None,
+            start_unix_ms: 0,
+        }),
         about,
         in_flight: Bodies::new(limits.in_flight_bytes),
         limits,
