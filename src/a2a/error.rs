@@ -38,7 +38,7 @@ pub enum A2aError {
     /// No extended card.
     ExtendedCardNotConfigured,
     /// The caller does not speak an extension that this agent requires: its URI.
-    ExtensionSupportRequired(String),
+    ExtensionSupportRequired(&'static str),
     /// Another version of the protocol, or a request of another version than it says.
     VersionNotSupported(&'static str),
     /// The body is longer than so many bytes.

@@ -17,10 +17,11 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::{sleep, timeout};
 
 use crate::a2a::binding::Binding;
+use crate::a2a::card::Extension;
 use crate::a2a::dialect::{Dialect, Version};
 use crate::a2a::error::A2aError;
 use crate::a2a::jsonrpc::{self, Id};
-use crate::a2a::op::{Event, Operation, Scope};
+use crate::a2a::op::{Event, Operation, Principal, Scope};
 use crate::a2a::rest::{self, Query, Target};
 use crate::a2a::write::View;
 use crate::base::budget::Lease;
@@ -31,6 +32,9 @@ use crate::inbound::body::{self, BodyError, Collected, Feed, Reader, Reply, Stre
 use crate::inbound::service::{Front, JSON, Peer, closing, with_type};
 
 const A2A_JSON: HeaderValue = HeaderValue::from_static("application/a2a+json");
+/// 1.0's name of the header that lists extensions, and 0.3's.
+const EXTENSIONS: [HeaderName; 2] =
+    [HeaderName::from_static("a2a-extensions"), HeaderName::from_static("x-a2a-extensions")];
 const A2A_VERSION: HeaderName = HeaderName::from_static("a2a-version");
 
 /// Said where nothing is served.
@@ -90,8 +94,45 @@ fn version(request: &Request<Incoming>) -> Version {
     value.map_or(Version::V03, Version::parse)
 }
 
+/// Whether a request lists the extension (A2A 1.0 §3.2.6).
+fn offers(request: &Request<Incoming>, extension: &str) -> bool {
+    EXTENSIONS
+        .iter()
+        .flat_map(|name| request.headers().get_all(name))
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|offered| offered.trim() == extension)
+}
+
 /// Answers a request of the protocol.
 pub async fn call(
+    front: &Rc<Front>,
+    peer: &Peer,
+    request: Box<Request<Incoming>>,
+) -> Response<Reply> {
+    let extensions = front.card.extensions();
+    if extensions.is_empty() {
+        return answer(front, peer, request).await;
+    }
+    let offered = |extension: &&Extension| offers(&request, extension.uri);
+    let missing = extensions.iter().find(|extension| extension.required && !offered(extension));
+    if let Some(missing) = missing {
+        let error = A2aError::ExtensionSupportRequired(missing.uri);
+        return closing(refusal(peer, &Way::of(&request), &error));
+    }
+    let active: Vec<&str> = extensions.iter().filter(offered).map(|active| active.uri).collect();
+    let mut response = answer(front, peer, request).await;
+    if let Ok(active) = HeaderValue::from_str(&active.join(", "))
+        && !active.is_empty()
+    {
+        for name in EXTENSIONS {
+            response.headers_mut().insert(name, active.clone());
+        }
+    }
+    response
+}
+
+async fn answer(
     front: &Rc<Front>,
     peer: &Peer,
     mut request: Box<Request<Incoming>>,
@@ -253,7 +294,17 @@ async fn carry_out(
             let feed = Feed::new(reader, way.binding.clone(), cursor, until_final, first, permit);
             Ok(event_stream(peer, feed))
         }
-        Said::ExtendedCard => Err(A2aError::ExtendedCardNotConfigured),
+        Said::ExtendedCard => match &front.card.extended {
+            // What it tells is for who is known; so far that is who is on this machine.
+            Some(_) if scope.who != Principal::Local => Err(A2aError::Forbidden(
+                "the extended card is told to callers on this machine only",
+            )),
+            Some(card) => reply(way.binding.raw(card), None),
+            None if way.binding.dialect == Dialect::V1 => Err(A2aError::UnsupportedOperation(
+                "this agent has no extended card, as its capabilities say".to_owned(),
+            )),
+            None => Err(A2aError::ExtendedCardNotConfigured),
+        },
     }
 }
 
