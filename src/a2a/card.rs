@@ -20,6 +20,8 @@ pub struct Skill {
     pub tags: &'static [&'static str],
     /// Messages that this skill answers.
     pub examples: &'static [&'static str],
+    /// Media types that it reads.
+    pub input_modes: &'static [&'static str],
     /// Media types of its replies.
     pub output_modes: &'static [&'static str],
 }
@@ -222,7 +224,7 @@ fn write(facts: &Facts<'_>, form: Form, inside: Option<&Inside>) -> String {
         }
         strings(&mut json, "tags", skill.tags);
         strings(&mut json, "examples", skill.examples);
-        strings(&mut json, "inputModes", &["text/plain"]);
+        strings(&mut json, "inputModes", skill.input_modes);
         strings(&mut json, "outputModes", skill.output_modes);
         json.close_object();
     }
@@ -328,6 +330,7 @@ mod tests {
             description: "d",
             tags: &["math"],
             examples: &["25*4"],
+            input_modes: &["text/plain"],
             output_modes: &["text/plain"],
         },
         Skill {
@@ -336,6 +339,7 @@ mod tests {
             description: "Talks.",
             tags: &["llm"],
             examples: &["Hi"],
+            input_modes: &["text/plain"],
             output_modes: &["text/plain"],
         },
     ];

@@ -8,6 +8,8 @@ use std::rc::Rc;
 
 use smallvec::{SmallVec, smallvec};
 
+use crate::a2a::read::{List, Str};
+use crate::base::base64::decode;
 use crate::base::ids::{ContextId, Short, TaskId};
 
 /// What an allocation costs beside its bytes.
@@ -132,6 +134,42 @@ impl Message {
         all
     }
 
+    /// All it says that can be read: its texts, texts in files, data as JSON, and where further files are.
+    pub fn readable(&self) -> Cow<'_, str> {
+        if self.parts.iter().all(|part| part.text().is_some()) {
+            return self.text();
+        }
+        let mut all = String::new();
+        for part in &self.parts {
+            let name = part.extra.as_ref().and_then(|extra| extra.filename.as_deref());
+            let read = match &part.content {
+                Content::Text(text) | Content::Data(text) => Cow::Borrowed(&**text),
+                Content::Raw(bytes) => match decode(bytes).map(String::from_utf8) {
+                    Some(Ok(text)) => Cow::Owned(text),
+                    Some(Err(_)) | None => continue,
+                },
+                Content::Url(url) => match name {
+                    Some(name) => Cow::Owned(format!("{name}: {url}")),
+                    None => Cow::Borrowed(&**url),
+                },
+            };
+            if !all.is_empty() {
+                all.push('\n');
+            }
+            all.push_str(&read);
+        }
+        Cow::Owned(all)
+    }
+
+    /// The tasks it refers to (A2A 1.0 §4.1.4), as far as they can be tasks of this agent.
+    pub fn references(&self) -> Vec<TaskId> {
+        let list = self.extra.as_ref().and_then(|extra| extra.reference_task_ids.as_deref());
+        let list = list.and_then(|list| serde_json::from_str::<List<Str<'_>>>(list).ok());
+        list.map_or_else(Vec::new, |list| {
+            list.0.iter().filter_map(|id| TaskId::parse(id.as_str())).collect()
+        })
+    }
+
     /// Bytes it holds on the heap, itself included.
     pub fn heap_bytes(&self) -> usize {
         let id = match &self.id {
@@ -203,6 +241,19 @@ impl Part {
             Content::Text(text) => Some(text),
             Content::Raw(_) | Content::Url(_) | Content::Data(_) => None,
         }
+    }
+
+    /// The media type of what it holds: its own word, or what such content usually is, without parameters.
+    pub fn media_type(&self) -> &str {
+        let own = self.extra.as_ref().and_then(|extra| extra.media_type.as_deref());
+        let usual = match &self.content {
+            Content::Text(_) => "text/plain",
+            Content::Data(_) => "application/json",
+            Content::Raw(_) => "application/octet-stream",
+            // Nothing but a reference is known of it.
+            Content::Url(_) => "text/uri-list",
+        };
+        own.map_or(usual, |own| own.split(';').next().unwrap_or_default().trim())
     }
 
     fn heap_bytes(&self) -> usize {
@@ -321,6 +372,32 @@ mod tests {
         };
         assert!(Rc::ptr_eq(ours, theirs));
         assert_eq!(artifact.text(), "hello");
+    }
+
+    #[test]
+    fn what_can_be_read_of_a_message_is_read() {
+        let named = |content, filename: Option<&str>| {
+            let filename = filename.map(Into::into);
+            Part { content, extra: Some(Box::new(PartExtra { filename, ..PartExtra::default() })) }
+        };
+        let parts = smallvec![
+            Part::plain("a"),
+            named(Content::Raw("YmMK".into()), None),
+            named(Content::Raw("/w==".into()), None),
+            Part::data("[1]"),
+            named(Content::Url("http://a/b".into()), Some("plan")),
+        ];
+        assert_eq!(Message::own(1, parts).readable(), "a\nbc\n\n[1]\nplan: http://a/b");
+    }
+
+    #[test]
+    fn a_part_says_its_media_type_or_has_the_usual_one() {
+        let mut part = Part::plain("a");
+        assert_eq!(part.media_type(), "text/plain");
+        let media_type = Some("text/csv; charset=utf-8".into());
+        part.extra = Some(Box::new(PartExtra { media_type, ..PartExtra::default() }));
+        assert_eq!(part.media_type(), "text/csv");
+        assert_eq!(Part::data("1").media_type(), "application/json");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! A thing lives here when two layers above need it and it needs neither of them. "Useful" is not a reason.
 
+pub mod base64;
 pub mod budget;
 pub mod clock;
 pub mod ids;

@@ -27,7 +27,7 @@ use crate::base::order::sorted;
 use crate::engine::feed::{Cursor, ENTRIES, Read};
 use crate::engine::memory::{Memory, MemoryFull};
 use crate::engine::queue::{Bounds, Late, Queue, Timers};
-use crate::engine::skills::{Choice, INLINE_TEXT, choose, refusal};
+use crate::engine::skills::{Choice, INLINE_TEXT, MEMORY, choose, reads, refusal};
 use crate::engine::store::{Ask, Full, Pending, Slot, Store};
 use crate::llm::{Finish as TurnFinish, ModelError, Role as Speaker, Said, Turn, TurnEnd};
 use crate::skills::memory::{Answer, Command, normal_key};
@@ -348,16 +348,26 @@ impl Engine {
         let has_model = self.settings.brain.is_some();
         let message = send.message;
         let text = message.text();
-        if text.trim().is_empty() {
+        let is_plain = message.parts.iter().all(|part| part.text().is_some());
+        if is_plain && text.trim().is_empty() {
             return Err(A2aError::InvalidParams(
                 "message.parts: No text content in message".to_owned(),
             ));
         }
-        let choice = choose(&text, send.skill.as_deref(), has_model)?;
+        let mut choice = choose(&text, send.skill.as_deref(), has_model)?;
+        let readable = if is_plain { text.clone() } else { message.readable() };
+        if let (Choice::Chat | Choice::Nobody, false, None) = (&choice, is_plain, &send.skill)
+            && let Some(request) = text_analyzer::claim(&readable)
+        {
+            choice = Choice::Analyze(request.subject);
+        }
+        reads(choice.skill(), &message)?;
         let ask = match &choice {
             Choice::Chat => Some(Ask::Turn),
             Choice::Device => Some(Ask::Device),
-            Choice::Analyze(subject) if subject.len() > INLINE_TEXT => Some(Ask::Analyze),
+            Choice::Analyze(subject) if subject.len() > INLINE_TEXT || !is_plain => {
+                Some(Ask::Analyze)
+            }
             _ => None,
         };
         if let Some(ask) = ask
@@ -439,6 +449,7 @@ impl Engine {
                 "message.parts: No text content in message".to_owned(),
             ));
         }
+        reads(Some(&MEMORY), &message)?;
         if let Some(hook) = send.hook {
             self.set_hook(at, hook)?;
         }
@@ -678,17 +689,19 @@ impl Engine {
             }
             Ask::Device => Some((Work::Device, 4096)),
             Ask::Analyze => {
-                let text = text_analyzer::subject(&last.text()).to_owned();
+                let text = text_analyzer::subject(&last.readable()).to_owned();
                 let bytes = text.len() + 64 * 1024;
                 Some((Work::Analyze(text), bytes))
             }
         }
     }
 
-    /// The conversation so far: earlier tasks of the same context and caller, newest first until the bytes are used.
+    /// The conversation so far: earlier tasks of the caller that are of the same context or referred to, newest first
+    /// until the bytes are used.
     fn turn(&self, slot: &Slot) -> Option<Turn> {
         let brain = self.settings.brain.as_ref()?;
-        let message = slot.task.history.last()?.text().into_owned();
+        let last = slot.task.history.last()?;
+        let (message, references) = (last.readable().into_owned(), last.references());
         let earlier: Vec<&Slot> = self
             .store
             .iter()
@@ -696,7 +709,8 @@ impl Engine {
             .filter(|other| {
                 other.sequence < slot.sequence
                     && other.task.status.state == TaskState::Completed
-                    && other.task.context == slot.task.context
+                    && (other.task.context == slot.task.context
+                        || references.contains(&other.task.id))
                     && other.caller == slot.caller
                     && other.tenant == slot.tenant
             })
@@ -704,7 +718,7 @@ impl Engine {
         let mut room = self.settings.context_bytes.saturating_sub(message.len());
         let mut said = vec![Said { role: Speaker::User, text: message }];
         for other in sorted(earlier, |a, b| a.sequence > b.sequence) {
-            let asked = other.task.history.first().map(|first| first.text());
+            let asked = other.task.history.first().map(|first| first.readable());
             let answered = other.task.status.message.as_ref().map(|last| last.text());
             let (Some(asked), Some(answered)) = (asked, answered) else { continue };
             let Some(left) = room.checked_sub(asked.len() + answered.len()) else { break };

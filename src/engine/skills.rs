@@ -5,12 +5,20 @@
 
 use crate::a2a::card::Skill;
 use crate::a2a::error::A2aError;
+use crate::a2a::model::{Content, Message};
+use crate::base::base64::decode;
 use crate::skills::calculator::{CalculatorError, Expression};
 use crate::skills::memory::{Command, MemoryError};
 use crate::skills::{device, memory, text_analyzer};
 
 /// Longest text that is analysed on the runtime thread; a longer one goes to a thread of its own.
 pub const INLINE_TEXT: usize = 4096;
+
+/// What skills read that take plain text only.
+const PLAIN: &[&str] = &["text/plain"];
+/// What skills read that take any text, in a part or in a file.
+const READABLE: &[&str] =
+    &["text/plain", "text/markdown", "text/csv", "text/html", "text/uri-list", "application/json"];
 
 const CALCULATOR: Skill = Skill {
     id: "calculator",
@@ -19,6 +27,7 @@ const CALCULATOR: Skill = Skill {
                   Needs no model and no network.",
     tags: &["math", "calculator", "offline"],
     examples: &["Calculate 25 * 4", "15% of 80", "sqrt(2)^2", "2^200"],
+    input_modes: PLAIN,
     output_modes: &["text/plain"],
 };
 
@@ -29,16 +38,19 @@ const TEXT_ANALYZER: Skill = Skill {
                   and does statistics of the numbers in a text.",
     tags: &["text", "statistics", "readability", "offline"],
     examples: &["Analyze text: The quick brown fox jumps over the lazy dog."],
+    input_modes: READABLE,
     output_modes: &["text/plain", "application/json"],
 };
 
-const MEMORY: Skill = Skill {
+/// The one skill that asks back.
+pub const MEMORY: Skill = Skill {
     id: "memory",
     name: "Memory",
     description: "Remembers short texts under names, for each caller apart: store, recall, list, forget. \
                   Asks for a name or a value that is missing.",
     tags: &["memory", "notes", "offline"],
     examples: &["remember door code = 4711", "recall door code", "list memory", "forget door code"],
+    input_modes: PLAIN,
     output_modes: &["text/plain"],
 };
 
@@ -49,6 +61,7 @@ const DEVICE: Skill = Skill {
                   model, addresses.",
     tags: &["device", "monitoring", "offline"],
     examples: &["device status", "cpu temperature"],
+    input_modes: PLAIN,
     output_modes: &["text/plain", "application/json"],
 };
 
@@ -58,6 +71,7 @@ const CHAT: Skill = Skill {
     description: "Answers anything else with the language model that is configured, streamed as it is written.",
     tags: &["llm", "chat"],
     examples: &["Explain mDNS in two sentences."],
+    input_modes: READABLE,
     output_modes: &["text/plain"],
 };
 
@@ -85,6 +99,51 @@ pub enum Choice<'a> {
     Chat,
     /// Nobody here.
     Nobody,
+}
+
+impl Choice<'_> {
+    /// The skill, unless nobody answers.
+    pub const fn skill(&self) -> Option<&'static Skill> {
+        match self {
+            Self::Calculate(_) => Some(&CALCULATOR),
+            Self::Analyze(_) => Some(&TEXT_ANALYZER),
+            Self::Memory(_) => Some(&MEMORY),
+            Self::Device => Some(&DEVICE),
+            Self::Chat => Some(&CHAT),
+            Self::Nobody => None,
+        }
+    }
+}
+
+/// Whether `skill` can read every part of the message.
+///
+/// # Errors
+/// `ContentTypeNotSupported` naming the part, its media type and those that are read; `InvalidParams` for a file that
+/// is called text and is none.
+pub fn reads(skill: Option<&Skill>, message: &Message) -> Result<(), A2aError> {
+    for (at, part) in message.parts.iter().enumerate() {
+        let media_type = part.media_type();
+        let (name, modes) = match skill {
+            Some(skill) => (skill.id, skill.input_modes),
+            // Nobody reads it anyway; a text at least says what was wanted.
+            None if message.parts.iter().any(|part| part.text().is_some()) => continue,
+            None => ("no skill of this agent", PLAIN),
+        };
+        if !modes.iter().any(|mode| mode.eq_ignore_ascii_case(media_type)) {
+            let media_type: String = media_type.chars().take(64).collect();
+            return Err(A2aError::ContentTypeNotSupported(format!(
+                "message.parts[{at}] is {media_type}; {name} reads {}",
+                modes.join(", ")
+            )));
+        }
+        if let Content::Raw(bytes) = &part.content
+            && decode(bytes).is_none_or(|bytes| str::from_utf8(&bytes).is_err())
+        {
+            let what = format!("message.parts[{at}]: called {media_type}, but not UTF-8");
+            return Err(A2aError::InvalidParams(what));
+        }
+    }
+    Ok(())
 }
 
 /// Finds who answers `text`.
@@ -150,7 +209,10 @@ pub fn refusal() -> String {
 
 #[cfg(test)]
 mod tests {
+    use smallvec::smallvec;
+
     use super::*;
+    use crate::a2a::model::{Part, PartExtra};
 
     #[test]
     fn each_skill_takes_its_own_examples() {
@@ -167,6 +229,27 @@ mod tests {
                 assert_eq!(taken, skill.id, "{example}");
             }
         }
+    }
+
+    #[test]
+    fn a_part_is_refused_by_the_skill_that_cannot_read_it() {
+        let message = |data: Part| Message::own(1, smallvec![Part::plain("25*4"), data]);
+        let csv = |bytes: &str| {
+            let media_type = Some("text/csv".into());
+            let extra = Some(Box::new(PartExtra { media_type, ..PartExtra::default() }));
+            Part { content: Content::Raw(bytes.into()), extra }
+        };
+        let choose = |skill| choose("25*4", Some(skill), true).unwrap();
+        let refused = reads(choose("calculator").skill(), &message(Part::data("{}"))).unwrap_err();
+        assert_eq!(refused.wire().code, -32005);
+        assert!(refused.to_string().contains("parts[1] is application/json; calculator reads"));
+        assert_eq!(reads(choose("chat").skill(), &message(Part::data("{}"))), Ok(()));
+        assert_eq!(reads(choose("text_analyzer").skill(), &message(csv("YSxi"))), Ok(()));
+        let refused = reads(choose("text_analyzer").skill(), &message(csv("/w=="))).unwrap_err();
+        assert_eq!(refused.wire().code, -32602);
+        assert_eq!(reads(None, &message(Part::data("{}"))), Ok(()));
+        let alone = Message::own(1, smallvec![Part::data("{}")]);
+        assert_eq!(reads(None, &alone).unwrap_err().wire().code, -32005);
     }
 
     #[test]
