@@ -9,10 +9,8 @@ use serde_json::value::RawValue;
 use crate::a2a::dialect::{Dialect, Version};
 use crate::a2a::error::A2aError;
 use crate::a2a::op::{Operation, Tenant};
-use crate::a2a::params::Params;
-use crate::a2a::read::{
-    Object, Present, Str, depth_within, is_json, member_at, offset_of, without_position,
-};
+use crate::a2a::params::{Details, Params, members};
+use crate::a2a::read::{Object, Present, Str, depth_within, is_json, without_position};
 use crate::base::ids::Short;
 use crate::base::json::Json;
 
@@ -105,7 +103,7 @@ pub fn decode(body: &[u8], depth: usize, version: Version) -> Result<Request, Re
     };
     let none = Params::default();
     let params = envelope.params.as_ref().map_or(&none, |Object(params)| params);
-    match called(method, params, version) {
+    match called(method, params, text, version) {
         Ok((dialect, tenant, operation)) => Ok(Request { id, dialect, tenant, operation }),
         Err(error) => Err(refuse(id, error)),
     }
@@ -123,6 +121,7 @@ const fn spoken_as(version: Version) -> Dialect {
 fn called(
     method: &str,
     params: &Params<'_>,
+    text: &str,
     version: Version,
 ) -> Result<(Dialect, Option<Tenant>, Operation), A2aError> {
     use Dialect::{V1, V03};
@@ -160,30 +159,51 @@ fn called(
         Call::Send => Operation::Send(params.send(dialect)?),
         Call::Stream => Operation::Stream(params.send(dialect)?),
         Call::Get => Operation::Get { id: params.task()?, history: params.history()? },
-        Call::List => Operation::List(params.filter()?),
         Call::Cancel => Operation::Cancel { id: params.task()? },
         Call::Subscribe => Operation::Subscribe { id: params.task()? },
-        Call::SetHook => {
-            Operation::SetHook { id: params.hook_task(dialect)?, hook: params.hook(dialect)? }
-        }
-        Call::GetHook => {
-            let hook = params.hook_id(dialect);
-            if hook.is_none() && dialect == V1 {
-                return Err(A2aError::InvalidParams("id: missing".to_owned()));
-            }
-            Operation::GetHook { id: params.hook_task(dialect)?, hook }
-        }
-        Call::ListHooks => Operation::ListHooks { id: params.hook_task(dialect)? },
-        Call::DeleteHook => {
-            let name = if dialect == V1 { "id" } else { "pushNotificationConfigId" };
-            let hook = params.hook_id(dialect);
-            let hook = hook.ok_or_else(|| A2aError::InvalidParams(format!("{name}: missing")))?;
-            Operation::DeleteHook { id: params.hook_task(dialect)?, hook }
-        }
         Call::ExtendedCard => Operation::ExtendedCard,
+        Call::List | Call::SetHook | Call::GetHook | Call::ListHooks | Call::DeleteHook => {
+            detailed(&call, &details(text)?, dialect)?
+        }
     };
     let tenant = if dialect == V1 { params.tenant()? } else { None };
     Ok((dialect, tenant, operation))
+}
+
+/// Reads the parameters of a request once more, for the members that few requests have.
+fn details(text: &str) -> Result<Details<'_>, A2aError> {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        params: Option<&'a RawValue>,
+    }
+    let envelope = serde_json::from_str::<Envelope<'_>>(text);
+    let params = envelope.ok().and_then(|envelope| envelope.params).map_or("{}", RawValue::get);
+    members(params)
+}
+
+fn detailed(call: &Call, details: &Details<'_>, dialect: Dialect) -> Result<Operation, A2aError> {
+    let missing = |name: &str| A2aError::InvalidParams(format!("{name}: missing"));
+    Ok(match call {
+        Call::SetHook => Operation::SetHook {
+            id: details.hook_task(dialect)?,
+            hook: Box::new(details.hook(dialect)?),
+        },
+        Call::GetHook => {
+            let hook = details.hook_id(dialect);
+            if hook.is_none() && dialect == Dialect::V1 {
+                return Err(missing("id"));
+            }
+            Operation::GetHook { id: details.hook_task(dialect)?, hook }
+        }
+        Call::DeleteHook => {
+            let name = if dialect == Dialect::V1 { "id" } else { "pushNotificationConfigId" };
+            let hook = details.hook_id(dialect).ok_or_else(|| missing(name))?;
+            Operation::DeleteHook { id: details.hook_task(dialect)?, hook }
+        }
+        Call::ListHooks => Operation::ListHooks { id: details.hook_task(dialect)? },
+        _ => Operation::List(Box::new(details.filter()?)),
+    })
 }
 
 /// A method, whatever its version calls it.
@@ -239,34 +259,29 @@ fn diagnose(body: &str) -> (Id, A2aError) {
     if !body.trim_ascii_start().starts_with('{') {
         return refuse(Id::null(), invalid("expected an object"));
     }
-    let members = match serde_json::from_str::<Members<'_>>(body) {
-        Ok(members) => members,
+    let envelope = match serde_json::from_str::<Members<'_>>(body) {
+        Ok(envelope) => envelope,
         Err(error) => return refuse(Id::null(), invalid(&without_position(&error))),
     };
-    let id = match members.id.map_or(Ok(Id::null()), |raw| checked_id(raw.get())) {
+    let id = match envelope.id.map_or(Ok(Id::null()), |raw| checked_id(raw.get())) {
         Ok(id) => id,
         Err(error) => return refuse(Id::null(), error),
     };
     let is_string = |raw: Option<&RawValue>| raw.is_some_and(|raw| raw.get().starts_with('"'));
-    if !is_string(members.jsonrpc) {
+    if !is_string(envelope.jsonrpc) {
         return refuse(id, invalid("jsonrpc: must be \"2.0\""));
     }
-    if !is_string(members.method) {
+    if !is_string(envelope.method) {
         return refuse(id, invalid("method: must be a string"));
     }
-    let params = members.params.map_or("{}", RawValue::get);
+    let params = envelope.params.map_or("{}", RawValue::get);
     if !params.starts_with('{') {
         let what = "params: expected an object".to_owned();
         return refuse(id, A2aError::InvalidParams(what));
     }
-    match serde_json::from_str::<Object<Params<'_>>>(params) {
+    match members::<Params<'_>>(params) {
         Ok(_) => refuse(id, invalid("a member is not what it should be")),
-        Err(error) => {
-            let member = member_at(params, offset_of(params, error.line(), error.column()));
-            let what = without_position(&error);
-            let named = if member.is_empty() { what } else { format!("{member}: {what}") };
-            refuse(id, A2aError::InvalidParams(named))
-        }
+        Err(error) => refuse(id, error),
     }
 }
 

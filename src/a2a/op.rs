@@ -168,7 +168,7 @@ pub struct Send {
     /// The skill the caller chose.
     pub skill: Option<Box<str>>,
     /// Where its changes are to be posted.
-    pub hook: Option<Hook>,
+    pub hook: Option<Box<Hook>>,
     /// Whether the caller wrote CodeTether's looser dialect.
     pub loose: bool,
 }
@@ -188,7 +188,7 @@ pub enum Operation {
         history: Option<usize>,
     },
     /// The caller's tasks.
-    List(Filter),
+    List(Box<Filter>),
     /// End the task.
     Cancel {
         /// Which.
@@ -204,7 +204,7 @@ pub enum Operation {
         /// Which task's.
         id: TaskId,
         /// Where.
-        hook: Hook,
+        hook: Box<Hook>,
     },
     /// One of the task's hooks; the first when none is named.
     GetHook {

@@ -14,7 +14,9 @@ use crate::a2a::dialect::Dialect;
 use crate::a2a::error::A2aError;
 use crate::a2a::model::{Content, Message, MessageExtra, MessageId, Part, PartExtra, Parts, Role};
 use crate::a2a::op::{Filter, Hook, PAGE, PAGE_MAX, Send, Tenant, tenant};
-use crate::a2a::read::{Ignored, LIST, List, Object, Present, Str, object};
+use crate::a2a::read::{
+    Ignored, LIST, List, Object, Present, Str, member_at, object, offset_of, without_position,
+};
 use crate::base::clock::unix_ms_of;
 use crate::base::ids::{ContextId, TaskId};
 
@@ -23,7 +25,7 @@ const ID_BYTES: usize = 256;
 /// Bytes of a webhook's URL, token or credentials.
 const HOOK_BYTES: usize = 2048;
 
-/// The parameters of every method at once.
+/// The parameters of the requests that most are: send, get, cancel, subscribe. Small, because they are moved about.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Params<'a> {
@@ -38,9 +40,23 @@ pub struct Params<'a> {
     #[serde(borrow)]
     message: Option<Box<Object<MessageIn<'a>>>>,
     #[serde(borrow)]
-    configuration: Option<Object<ConfigurationIn<'a>>>,
+    configuration: Option<Box<Object<ConfigurationIn<'a>>>>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
+}
+
+/// The parameters of lists and webhooks.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Details<'a> {
+    #[serde(borrow)]
+    id: Option<Str<'a>>,
+    #[serde(borrow, alias = "task_id")]
+    task_id: Option<Str<'a>>,
+    #[serde(borrow)]
+    tenant: Option<Str<'a>>,
+    #[serde(alias = "history_length")]
+    history_length: Option<i64>,
     /// 1.0 names a webhook's members here, 0.3 in objects of their own.
     #[serde(borrow)]
     url: Option<Str<'a>>,
@@ -68,6 +84,18 @@ pub struct Params<'a> {
     status_timestamp_after: Option<Str<'a>>,
     #[serde(alias = "include_artifacts")]
     include_artifacts: Option<bool>,
+}
+
+/// Reads an object of members.
+///
+/// # Errors
+/// `InvalidParams` naming the member that does not fit.
+pub fn members<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, A2aError> {
+    serde_json::from_str::<Object<T>>(json).map(|Object(members)| members).map_err(|error| {
+        let member = member_at(json, offset_of(json, error.line(), error.column()));
+        let what = without_position(&error);
+        invalid(if member.is_empty() { what } else { format!("{member}: {what}") })
+    })
 }
 
 #[derive(Debug, Deserialize)]
@@ -204,28 +232,9 @@ impl<'a> Params<'a> {
     /// # Errors
     /// `InvalidParams` naming the parameter.
     pub fn set(&mut self, name: &str, value: &'a str) -> Result<(), A2aError> {
-        let number =
-            || value.parse().map(Some).map_err(|_| invalid(format!("{name}: must be a number")));
-        let text = Some(Str(value.into()));
         match name {
-            "historyLength" | "history_length" => self.history_length = number()?,
-            "pageSize" | "page_size" => self.page_size = number()?,
-            "contextId" | "context_id" => self.context_id = text,
-            "status" => self.status = text,
-            "pageToken" | "page_token" => self.page_token = text,
-            "statusTimestampAfter" | "status_timestamp_after" => {
-                self.status_timestamp_after = text;
-            }
-            "includeArtifacts" | "include_artifacts" => {
-                self.include_artifacts = Some(match value {
-                    "true" => true,
-                    "false" => false,
-                    _ => return Err(invalid(format!("{name}: must be true or false"))),
-                });
-            }
-            "id" => self.id = text,
-            "taskId" => self.task_id = text,
-            "configId" => self.config_id = text,
+            "historyLength" | "history_length" => self.history_length = Some(number(name, value)?),
+            "id" => self.id = Some(Str(value.into())),
             _ => {}
         }
         Ok(())
@@ -236,9 +245,7 @@ impl<'a> Params<'a> {
     /// # Errors
     /// `InvalidParams` for one that cannot be.
     pub fn tenant(&self) -> Result<Option<Tenant>, A2aError> {
-        given(self.tenant.as_ref())
-            .map(|text| tenant(text).map_err(|what| invalid(format!("tenant: {what}"))))
-            .transpose()
+        label(self.tenant.as_ref())
     }
 
     /// The task that `id`, or CodeTether's `taskId`, names.
@@ -248,83 +255,9 @@ impl<'a> Params<'a> {
         TaskId::parse(id.as_str()).ok_or(A2aError::TaskNotFound)
     }
 
-    /// The task whose webhooks are meant.
-    pub fn hook_task(&self, dialect: Dialect) -> Result<TaskId, A2aError> {
-        let (id, name) = match (dialect, &self.push_notification_config) {
-            // Only where a webhook is set is the task called `taskId` in 0.3.
-            (Dialect::V03, None) => (self.id.as_ref().or(self.task_id.as_ref()), "id"),
-            _ => (self.task_id.as_ref(), "taskId"),
-        };
-        let id = given(id).ok_or_else(|| invalid(format!("{name}: missing")))?;
-        TaskId::parse(id).ok_or(A2aError::TaskNotFound)
-    }
-
-    /// The webhook that is named, if one is.
-    pub fn hook_id(&self, dialect: Dialect) -> Option<Box<str>> {
-        let id = match dialect {
-            Dialect::V03 => self.push_notification_config_id.as_ref(),
-            Dialect::Proto03 => self.config_id.as_ref(),
-            Dialect::V1 => self.id.as_ref(),
-        };
-        given(id).map(Into::into)
-    }
-
-    /// The webhook that is to be set, checked.
-    pub fn hook(&self, dialect: Dialect) -> Result<Hook, A2aError> {
-        let nested =
-            self.config.as_ref().and_then(|config| config.0.push_notification_config.as_ref());
-        let hook = match self.push_notification_config.as_deref().or(nested) {
-            Some(Object(hook)) => hook.checked(dialect, "pushNotificationConfig.")?,
-            None if dialect == Dialect::V03 => {
-                return Err(invalid("pushNotificationConfig: missing"));
-            }
-            None => {
-                let authentication = self.authentication.as_ref();
-                let (url, token) = (self.url.as_ref(), self.token.as_ref());
-                checked_hook(dialect, "", self.id.as_ref(), url, token, authentication)?
-            }
-        };
-        match &self.config_id {
-            Some(id) if hook.id.is_empty() => {
-                Ok(Hook { id: hook_id(id.as_str(), "configId")?, ..hook })
-            }
-            _ => Ok(hook),
-        }
-    }
-
     /// Most recent messages wanted.
     pub fn history(&self) -> Result<Option<usize>, A2aError> {
         length(self.history_length, "historyLength")
-    }
-
-    /// Which tasks to list.
-    pub fn filter(&self) -> Result<Filter, A2aError> {
-        let context = given(self.context_id.as_ref())
-            .map(|id| ContextId::parse(id).ok_or_else(|| invalid(CONTEXT_RULE)))
-            .transpose()?;
-        let state = given(self.status.as_ref())
-            .filter(|name| *name != "TASK_STATE_UNSPECIFIED")
-            .map(|name| Dialect::state_of(name).ok_or_else(|| invalid("status: no such state")))
-            .transpose()?;
-        let since_ms = given(self.status_timestamp_after.as_ref())
-            .map(|text| {
-                unix_ms_of(text).ok_or_else(|| {
-                    invalid("statusTimestampAfter: must be a date as 2026-01-31T23:59:59Z")
-                })
-            })
-            .transpose()?;
-        let page_size = match self.page_size {
-            None => PAGE,
-            Some(size) => usize::try_from(size)
-                .ok()
-                .filter(|size| (1..=PAGE_MAX).contains(size))
-                .ok_or_else(|| invalid(format!("pageSize: must be 1 to {PAGE_MAX}")))?,
-        };
-        let after = given(self.page_token.as_ref())
-            .map(|text| text.parse().map_err(|()| invalid("pageToken: is none of this agent's")))
-            .transpose()?;
-        let (history, artifacts) = (self.history()?, self.include_artifacts.unwrap_or(false));
-        Ok(Filter { context, state, since_ms, page_size, after, history, artifacts })
     }
 
     /// The message sent, checked.
@@ -417,10 +350,136 @@ impl<'a> Params<'a> {
             loose,
         };
         match &self.configuration {
-            Some(Object(configuration)) => configuration.checked(dialect, request),
+            Some(configuration) => configuration.0.checked(dialect, request),
             None => Ok(request),
         }
     }
+}
+
+impl<'a> Details<'a> {
+    /// Takes over what the path and the query of a REST request say.
+    ///
+    /// # Errors
+    /// `InvalidParams` naming the parameter.
+    pub fn set(&mut self, name: &str, value: &'a str) -> Result<(), A2aError> {
+        let text = Some(Str(value.into()));
+        match name {
+            "historyLength" | "history_length" => self.history_length = Some(number(name, value)?),
+            "pageSize" | "page_size" => self.page_size = Some(number(name, value)?),
+            "contextId" | "context_id" => self.context_id = text,
+            "status" => self.status = text,
+            "pageToken" | "page_token" => self.page_token = text,
+            "statusTimestampAfter" | "status_timestamp_after" => {
+                self.status_timestamp_after = text;
+            }
+            "includeArtifacts" | "include_artifacts" => {
+                self.include_artifacts = Some(match value {
+                    "true" => true,
+                    "false" => false,
+                    _ => return Err(invalid(format!("{name}: must be true or false"))),
+                });
+            }
+            "taskId" => self.task_id = text,
+            "configId" => self.config_id = text,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The label that the request carries.
+    ///
+    /// # Errors
+    /// `InvalidParams` for one that cannot be.
+    pub fn tenant(&self) -> Result<Option<Tenant>, A2aError> {
+        label(self.tenant.as_ref())
+    }
+
+    /// The task whose webhooks are meant.
+    pub fn hook_task(&self, dialect: Dialect) -> Result<TaskId, A2aError> {
+        let (id, name) = match (dialect, &self.push_notification_config) {
+            // Only where a webhook is set is the task called `taskId` in 0.3.
+            (Dialect::V03, None) => (self.id.as_ref().or(self.task_id.as_ref()), "id"),
+            _ => (self.task_id.as_ref(), "taskId"),
+        };
+        let id = given(id).ok_or_else(|| invalid(format!("{name}: missing")))?;
+        TaskId::parse(id).ok_or(A2aError::TaskNotFound)
+    }
+
+    /// The webhook that is named, if one is.
+    pub fn hook_id(&self, dialect: Dialect) -> Option<Box<str>> {
+        let id = match dialect {
+            Dialect::V03 => self.push_notification_config_id.as_ref(),
+            Dialect::Proto03 => self.config_id.as_ref(),
+            Dialect::V1 => self.id.as_ref(),
+        };
+        given(id).map(Into::into)
+    }
+
+    /// The webhook that is to be set, checked.
+    pub fn hook(&self, dialect: Dialect) -> Result<Hook, A2aError> {
+        let nested =
+            self.config.as_ref().and_then(|config| config.0.push_notification_config.as_ref());
+        let hook = match self.push_notification_config.as_deref().or(nested) {
+            Some(Object(hook)) => hook.checked(dialect, "pushNotificationConfig.")?,
+            None if dialect == Dialect::V03 => {
+                return Err(invalid("pushNotificationConfig: missing"));
+            }
+            None => {
+                let authentication = self.authentication.as_ref();
+                let (url, token) = (self.url.as_ref(), self.token.as_ref());
+                checked_hook(dialect, "", self.id.as_ref(), url, token, authentication)?
+            }
+        };
+        match &self.config_id {
+            Some(id) if hook.id.is_empty() => {
+                Ok(Hook { id: hook_id(id.as_str(), "configId")?, ..hook })
+            }
+            _ => Ok(hook),
+        }
+    }
+
+    /// Which tasks to list.
+    pub fn filter(&self) -> Result<Filter, A2aError> {
+        let context = given(self.context_id.as_ref())
+            .map(|id| ContextId::parse(id).ok_or_else(|| invalid(CONTEXT_RULE)))
+            .transpose()?;
+        let state = given(self.status.as_ref())
+            .filter(|name| *name != "TASK_STATE_UNSPECIFIED")
+            .map(|name| Dialect::state_of(name).ok_or_else(|| invalid("status: no such state")))
+            .transpose()?;
+        let since_ms = given(self.status_timestamp_after.as_ref())
+            .map(|text| {
+                unix_ms_of(text).ok_or_else(|| {
+                    invalid("statusTimestampAfter: must be a date as 2026-01-31T23:59:59Z")
+                })
+            })
+            .transpose()?;
+        let page_size = match self.page_size {
+            None => PAGE,
+            Some(size) => usize::try_from(size)
+                .ok()
+                .filter(|size| (1..=PAGE_MAX).contains(size))
+                .ok_or_else(|| invalid(format!("pageSize: must be 1 to {PAGE_MAX}")))?,
+        };
+        let after = given(self.page_token.as_ref())
+            .map(|text| text.parse().map_err(|()| invalid("pageToken: is none of this agent's")))
+            .transpose()?;
+        let (history, artifacts) = (
+            length(self.history_length, "historyLength")?,
+            self.include_artifacts.unwrap_or(false),
+        );
+        Ok(Filter { context, state, since_ms, page_size, after, history, artifacts })
+    }
+}
+
+fn number(name: &str, value: &str) -> Result<i64, A2aError> {
+    value.parse().map_err(|_| invalid(format!("{name}: must be a number")))
+}
+
+fn label(given_tenant: Option<&Str<'_>>) -> Result<Option<Tenant>, A2aError> {
+    given(given_tenant)
+        .map(|text| tenant(text).map_err(|what| invalid(format!("tenant: {what}"))))
+        .transpose()
 }
 
 const CONTEXT_RULE: &str = "contextId: must be 1 to 128 bytes without control characters";
@@ -439,7 +498,7 @@ impl ConfigurationIn<'_> {
             Dialect::V03 | Dialect::Proto03 => "configuration.pushNotificationConfig.",
             Dialect::V1 => "configuration.taskPushNotificationConfig.",
         };
-        let hook = hook.map(|hook| hook.0.checked(dialect, place)).transpose()?;
+        let hook = hook.map(|hook| hook.0.checked(dialect, place).map(Box::new)).transpose()?;
         let history = length(self.history_length, "configuration.historyLength")?;
         let blocking = match dialect {
             Dialect::V03 | Dialect::Proto03 => self.blocking.unwrap_or(true),

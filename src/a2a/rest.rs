@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use crate::a2a::dialect::Dialect;
 use crate::a2a::error::A2aError;
 use crate::a2a::op::{Operation, Tenant, tenant};
-use crate::a2a::params::Params;
-use crate::a2a::read::{Object, depth_within, is_json, member_at, offset_of, without_position};
+use crate::a2a::params::{Details, Params, members};
+use crate::a2a::read::{depth_within, is_json};
 
 /// What a path stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,62 +109,63 @@ impl<'p> Target<'p> {
             Method::Post => read(body, depth)?,
             Method::Get | Method::Delete | Method::Other => "{}",
         };
-        let Object(mut params) =
-            serde_json::from_str::<Object<Params<'_>>>(body).map_err(|error| {
-                let member = member_at(body, offset_of(body, error.line(), error.column()));
-                let what = without_position(&error);
-                A2aError::InvalidParams(if member.is_empty() {
-                    what
-                } else {
-                    format!("{member}: {what}")
-                })
-            })?;
-        for (name, value) in &query.0 {
-            // Ids are the path's.
-            if !matches!(&**name, "id" | "taskId" | "configId") {
-                params.set(name, value)?;
-            }
-        }
         let dialect = self.dialect;
-        let tenant = match &self.tenant {
-            Some(tenant) => Some(tenant.clone()),
-            None if dialect == Dialect::V1 => params.tenant()?,
-            None => None,
+        // Ids are the path's.
+        let query =
+            query.0.iter().filter(|(name, _)| !matches!(&**name, "id" | "taskId" | "configId"));
+        let (operation, tenant) = match &self.resource {
+            Resource::Send | Resource::Stream => {
+                let params: Params<'_> = members(body)?;
+                let send = params.send(dialect)?;
+                let is_stream = self.resource == Resource::Stream;
+                let operation =
+                    if is_stream { Operation::Stream(send) } else { Operation::Send(send) };
+                (operation, params.tenant()?)
+            }
+            Resource::Task(id) | Resource::Cancel(id) | Resource::Subscribe(id) => {
+                let mut params: Params<'_> = members(body)?;
+                for (name, value) in query {
+                    params.set(name, value)?;
+                }
+                params.set("id", id)?;
+                let id = params.task()?;
+                let operation = match self.resource {
+                    Resource::Cancel(_) => Operation::Cancel { id },
+                    Resource::Subscribe(_) => Operation::Subscribe { id },
+                    _ => Operation::Get { id, history: params.history()? },
+                };
+                (operation, params.tenant()?)
+            }
+            Resource::Tasks => {
+                let mut details: Details<'_> = members(body)?;
+                for (name, value) in query {
+                    details.set(name, value)?;
+                }
+                (Operation::List(Box::new(details.filter()?)), details.tenant()?)
+            }
+            Resource::Hooks(id) | Resource::Hook(id, _) => {
+                let mut details: Details<'_> = members(body)?;
+                details.set("taskId", id)?;
+                let id = details.hook_task(dialect)?;
+                let operation = match (&self.resource, method) {
+                    (Resource::Hook(_, hook), Method::Delete) => {
+                        Operation::DeleteHook { id, hook: (&**hook).into() }
+                    }
+                    (Resource::Hook(_, hook), _) => {
+                        Operation::GetHook { id, hook: Some((&**hook).into()) }
+                    }
+                    (_, Method::Post) => {
+                        Operation::SetHook { id, hook: Box::new(details.hook(dialect)?) }
+                    }
+                    _ => Operation::ListHooks { id },
+                };
+                (operation, details.tenant()?)
+            }
+            Resource::ExtendedCard => (Operation::ExtendedCard, None),
         };
-        let operation = match (&self.resource, method) {
-            (Resource::Send, _) => Operation::Send(params.send(dialect)?),
-            (Resource::Stream, _) => Operation::Stream(params.send(dialect)?),
-            (Resource::Tasks, _) => Operation::List(params.filter()?),
-            (Resource::Task(id), _) => {
-                params.set("id", id)?;
-                Operation::Get { id: params.task()?, history: params.history()? }
-            }
-            (Resource::Cancel(id), _) => {
-                params.set("id", id)?;
-                Operation::Cancel { id: params.task()? }
-            }
-            (Resource::Subscribe(id), _) => {
-                params.set("id", id)?;
-                Operation::Subscribe { id: params.task()? }
-            }
-            (Resource::Hooks(id), Method::Post) => {
-                params.set("taskId", id)?;
-                Operation::SetHook { id: params.hook_task(dialect)?, hook: params.hook(dialect)? }
-            }
-            (Resource::Hooks(id), _) => {
-                params.set("taskId", id)?;
-                Operation::ListHooks { id: params.hook_task(dialect)? }
-            }
-            (Resource::Hook(id, hook), Method::Delete) => {
-                params.set("taskId", id)?;
-                Operation::DeleteHook { id: params.hook_task(dialect)?, hook: (&**hook).into() }
-            }
-            (Resource::Hook(id, hook), _) => {
-                params.set("taskId", id)?;
-                let hook = Some((&**hook).into());
-                Operation::GetHook { id: params.hook_task(dialect)?, hook }
-            }
-            (Resource::ExtendedCard, _) => Operation::ExtendedCard,
+        let tenant = match &self.tenant {
+            None if dialect == Dialect::V1 => tenant,
+            label => label.clone(),
         };
         Ok((operation, tenant))
     }

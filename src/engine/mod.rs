@@ -230,7 +230,7 @@ impl Engine {
                 self.store.seen(id, scope).ok_or(A2aError::TaskNotFound)?;
                 Ok(Outcome::Task { id, history })
             }
-            Operation::List(filter) => Ok(Outcome::Page(self.list(filter, scope))),
+            Operation::List(filter) => Ok(Outcome::Page(self.list(*filter, scope))),
             Operation::Cancel { id } => {
                 let at = self.store.seen(id, scope).ok_or(A2aError::TaskNotFound)?;
                 self.cancel(at, now)?;
@@ -248,7 +248,7 @@ impl Engine {
             }
             Operation::SetHook { id, hook } => {
                 let at = self.store.owned(id, scope).ok_or(A2aError::TaskNotFound)?;
-                Ok(Outcome::Hook(id, self.set_hook(at, hook)?))
+                Ok(Outcome::Hook(id, self.set_hook(at, *hook)?))
             }
             Operation::GetHook { id, hook } => {
                 let at = self.store.owned(id, scope).ok_or(A2aError::TaskNotFound)?;
@@ -376,7 +376,7 @@ impl Engine {
             return Err(self.busy("too many tasks wait already"));
         }
         let context_bytes = send.context.as_ref().map_or(0, ContextId::heap_bytes);
-        let hook = send.hook.map(|hook| self.named(hook));
+        let hook = send.hook.map(|hook| self.named(*hook));
         let hook_bytes = hook.as_ref().map_or(0, |hook| hook.heap_bytes() + 16);
         let bytes = message.heap_bytes() + 16 + context_bytes + hook_bytes;
         let stored = self.store.insert(&mut self.ids, scope, bytes, |id, ids| Task {
@@ -451,7 +451,7 @@ impl Engine {
         }
         reads(Some(&MEMORY), &message)?;
         if let Some(hook) = send.hook {
-            self.set_hook(at, hook)?;
+            self.set_hook(at, *hook)?;
         }
         let bytes = message.heap_bytes() + 64;
         self.store.grow(at, bytes).map_err(|_| self.busy("the task store is full"))?;

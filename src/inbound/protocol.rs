@@ -168,29 +168,33 @@ async fn answer(
     };
     drop(request);
     let body = collected.as_ref().map_or(&[][..], |collected| &collected.bytes);
-    let depth = front.limits.json_depth;
-    let decoded = match target {
-        Some(target) => target.operation(method, query, body, depth),
-        None => match jsonrpc::decode(body, depth, version) {
-            Ok(request) => {
-                way.binding = Binding::rpc(request.id, request.dialect);
-                Ok((request.operation, request.tenant))
-            }
-            Err(refused) => {
-                way.binding = Binding::rpc(refused.id, refused.dialect);
-                Err(refused.error)
-            }
-        },
+    let asked = match target {
+        Some(target) => Asked::Rest(target, method, query),
+        None => Asked::Rpc(version),
     };
-    drop(collected);
-    let carried_out = match decoded {
-        Ok((operation, tenant)) => {
-            let scope = Scope { who: peer.principal(), tenant };
-            carry_out(front, peer, &way, operation, &scope).await
+    // Decided before anything is waited for, so that no request is kept in what waits.
+    let said = ask(front, peer, &mut way, &asked, body);
+    drop((asked, collected));
+    let said = match said {
+        Ok(Said::Wait(id, history, is_send)) => settled(front, &way, id, history, is_send).await,
+        said => said,
+    };
+    match said {
+        Ok(Said::Reply(text, room)) => {
+            with_type(peer, StatusCode::OK, way.media_type(), held(text, room))
         }
-        Err(error) => Err(error),
-    };
-    carried_out.unwrap_or_else(|error| refusal(peer, &way, &error))
+        Ok(Said::Stream(begin)) => {
+            let reader = Reader::attached(front, begin.id);
+            let first = held(begin.first, begin.room);
+            let (cursor, until_final) = (begin.cursor, begin.until_final);
+            event_stream(
+                peer,
+                Feed::new(reader, way.binding, cursor, until_final, first, begin.permit),
+            )
+        }
+        Ok(Said::Wait(..)) => refusal(peer, &way, &A2aError::Internal("a task waits twice")),
+        Err(error) => refusal(peer, &way, &error),
+    }
 }
 
 fn method(request: &Request<Incoming>) -> rest::Method {
@@ -239,21 +243,54 @@ async fn collect(
     }
 }
 
-/// What the engine had to say.
-enum Said {
-    Reply(String, Option<Lease>),
-    Wait(TaskId, Option<usize>),
-    Stream { id: TaskId, cursor: Cursor, until_final: bool, first: String, room: Option<Lease> },
-    ExtendedCard,
+/// What is asked, and where.
+enum Asked<'r> {
+    Rpc(Version),
+    /// A resource, the method and the query.
+    Rest(Target<'r>, rest::Method, &'r str),
 }
 
-async fn carry_out(
+/// What there is to say.
+enum Said {
+    Reply(String, Option<Lease>),
+    /// Once the task is settled: so many messages of it, and whether it is the result of a message.
+    Wait(TaskId, Option<usize>, bool),
+    Stream(Box<Begin>),
+}
+
+/// How a stream begins.
+struct Begin {
+    id: TaskId,
+    cursor: Cursor,
+    until_final: bool,
+    first: String,
+    room: Option<Lease>,
+    permit: StreamPermit,
+}
+
+/// Decodes a request, has the engine carry it out and writes what can be said at once.
+fn ask(
     front: &Rc<Front>,
     peer: &Peer,
-    way: &Way,
-    operation: Operation,
-    scope: &Scope,
-) -> Result<Response<Reply>, A2aError> {
+    way: &mut Way,
+    asked: &Asked<'_>,
+    body: &[u8],
+) -> Result<Said, A2aError> {
+    let depth = front.limits.json_depth;
+    let (operation, tenant) = match asked {
+        Asked::Rest(target, method, query) => target.operation(*method, query, body, depth)?,
+        Asked::Rpc(version) => match jsonrpc::decode(body, depth, *version) {
+            Ok(request) => {
+                way.binding = Binding::rpc(request.id, request.dialect);
+                (request.operation, request.tenant)
+            }
+            Err(refused) => {
+                way.binding = Binding::rpc(refused.id, refused.dialect);
+                return Err(refused.error);
+            }
+        },
+    };
+    let scope = Scope { who: peer.principal(), tenant };
     let is_send = matches!(operation, Operation::Send(_));
     // Taken before the engine hears of it: a message that cannot be streamed must not become a task.
     let permit = match &operation {
@@ -262,49 +299,38 @@ async fn carry_out(
         }
         _ => None,
     };
-    // What can be said at once is written in the same borrow, before the engine goes on.
-    let said = front.cell.with(|engine, now| {
-        let outcome = engine.handle(operation, scope, now)?;
-        say(front, engine, &way.binding, outcome, is_send)
-    })?;
-    let reply =
-        |text, room| Ok(with_type(peer, StatusCode::OK, way.media_type(), held(text, room)));
-    match said {
-        Said::Reply(text, room) => reply(text, room),
-        Said::Wait(id, history) => {
-            let reader = Reader::attach(front, id).ok_or(A2aError::TaskNotFound)?;
-            if !reader.settled().await {
-                return Err(A2aError::TaskNotFound);
-            }
-            loop {
-                let said = front.cell.with(|engine, _| {
-                    say_task(front, engine, &way.binding, (id, history), is_send)
-                });
-                match said {
-                    Ok((text, room)) => return reply(text, room),
-                    Err(A2aError::Busy { .. }) => sleep(ROOM_RETRY).await,
-                    Err(error) => return Err(error),
-                }
-            }
+    // The reply tells the message again, and likewise must find room before there is a task.
+    let room = match &operation {
+        Operation::Send(_) | Operation::Stream(_) => front.in_flight.room(body.len())?,
+        _ => None,
+    };
+    // Written in the same borrow, before the engine goes on.
+    front.cell.with(|engine, now| {
+        let outcome = engine.handle(operation, &scope, now)?;
+        say(front, engine, way, outcome, &scope, (is_send, permit, room))
+    })
+}
+
+/// Waits until a task is settled, and then for room to say so.
+async fn settled(
+    front: &Rc<Front>,
+    way: &Way,
+    id: TaskId,
+    history: Option<usize>,
+    is_send: bool,
+) -> Result<Said, A2aError> {
+    let reader = Reader::attach(front, id).ok_or(A2aError::TaskNotFound)?;
+    if !reader.settled().await {
+        return Err(A2aError::TaskNotFound);
+    }
+    loop {
+        let said = front
+            .cell
+            .with(|engine, _| say_task(front, engine, &way.binding, (id, history), is_send));
+        match said {
+            Err(A2aError::Busy { .. }) => sleep(ROOM_RETRY).await,
+            said => return said,
         }
-        Said::Stream { id, cursor, until_final, first, room } => {
-            let reader = Reader::attached(front, id);
-            let permit = permit.ok_or(STREAMS_FULL)?;
-            let first = held(first, room);
-            let feed = Feed::new(reader, way.binding.clone(), cursor, until_final, first, permit);
-            Ok(event_stream(peer, feed))
-        }
-        Said::ExtendedCard => match &front.card.extended {
-            // What it tells is for who is known; so far that is who is on this machine.
-            Some(_) if scope.who != Principal::Local => Err(A2aError::Forbidden(
-                "the extended card is told to callers on this machine only",
-            )),
-            Some(card) => reply(way.binding.raw(card), None),
-            None if way.binding.dialect == Dialect::V1 => Err(A2aError::UnsupportedOperation(
-                "this agent has no extended card, as its capabilities say".to_owned(),
-            )),
-            None => Err(A2aError::ExtendedCardNotConfigured),
-        },
     }
 }
 
@@ -312,34 +338,45 @@ async fn carry_out(
 fn say(
     front: &Front,
     engine: &mut Engine,
-    binding: &Binding,
+    way: &Way,
     outcome: Outcome,
-    is_send: bool,
+    scope: &Scope,
+    (is_send, permit, room): (bool, Option<StreamPermit>, Option<Lease>),
 ) -> Result<Said, A2aError> {
-    Ok(match outcome {
-        Outcome::Task { id, history } => {
-            let (text, room) = say_task(front, engine, binding, (id, history), is_send)?;
-            Said::Reply(text, room)
+    let binding = &way.binding;
+    let reply = |text| Ok(Said::Reply(text, None));
+    match outcome {
+        Outcome::Task { id, history } if is_send => {
+            let task = engine.task(id).ok_or(A2aError::TaskNotFound)?;
+            let text = binding.reply(|writer| writer.sent(task, View::with(history)));
+            Ok(Said::Reply(text, room))
         }
+        Outcome::Task { id, history } => say_task(front, engine, binding, (id, history), false),
         Outcome::Settle { id, history } => {
             let task = engine.task(id).ok_or(A2aError::TaskNotFound)?;
-            if task.status.state.is_settled() {
-                let (text, room) = say_task(front, engine, binding, (id, history), is_send)?;
-                Said::Reply(text, room)
-            } else {
-                Said::Wait(id, history)
+            if !task.status.state.is_settled() {
+                return Ok(Said::Wait(id, history, is_send));
+            }
+            drop(room);
+            match say_task(front, engine, binding, (id, history), is_send) {
+                Err(A2aError::Busy { .. }) => Ok(Said::Wait(id, history, is_send)),
+                said => said,
             }
         }
         Outcome::Follow { id, cursor, until_final } => {
-            let room = front.in_flight.room(engine.bytes_of(id))?;
+            let permit = permit.ok_or(STREAMS_FULL)?;
+            let room = match room {
+                Some(room) => Some(room),
+                None => front.in_flight.room(engine.bytes_of(id))?,
+            };
             let task = engine.task(id).ok_or(A2aError::TaskNotFound)?;
             let first = binding.frame(&Event::Task(task), false);
             // Attached here, so that the task cannot go before its stream begins.
             engine.attach(id);
-            Said::Stream { id, cursor, until_final, first, room }
+            Ok(Said::Stream(Box::new(Begin { id, cursor, until_final, first, room, permit })))
         }
         Outcome::Message { message, context } => {
-            Said::Reply(binding.reply(|writer| writer.answered(&message, &context)), None)
+            reply(binding.reply(|writer| writer.answered(&message, &context)))
         }
         Outcome::Page(page) => {
             let filter = &page.filter;
@@ -349,18 +386,27 @@ fn say(
             let tasks = page.tasks.iter().filter_map(|id| engine.task(*id));
             let next = page.next.as_ref().map(|next| next as &dyn std::fmt::Display);
             let sizes = (filter.page_size, page.total);
-            Said::Reply(binding.reply(|writer| writer.page(tasks, view, sizes, next)), room)
+            let text = binding.reply(|writer| writer.page(tasks, view, sizes, next));
+            Ok(Said::Reply(text, room))
         }
-        Outcome::Hook(id, hook) => {
-            Said::Reply(binding.reply(|writer| writer.hook(id, &hook)), None)
-        }
+        Outcome::Hook(id, hook) => reply(binding.reply(|writer| writer.hook(id, &hook))),
         Outcome::Hooks(id) => {
             let hooks = engine.hooks(id).iter().map(|hook| &**hook);
-            Said::Reply(binding.reply(|writer| writer.hooks(id, hooks)), None)
+            reply(binding.reply(|writer| writer.hooks(id, hooks)))
         }
-        Outcome::Done => Said::Reply(binding.done(), None),
-        Outcome::ExtendedCard => Said::ExtendedCard,
-    })
+        Outcome::Done => reply(binding.done()),
+        Outcome::ExtendedCard => match &front.card.extended {
+            // What it tells is for who is known; so far that is who is on this machine.
+            Some(_) if scope.who != Principal::Local => Err(A2aError::Forbidden(
+                "the extended card is told to callers on this machine only",
+            )),
+            Some(card) => reply(binding.raw(card)),
+            None if binding.dialect == Dialect::V1 => Err(A2aError::UnsupportedOperation(
+                "this agent has no extended card, as its capabilities say".to_owned(),
+            )),
+            None => Err(A2aError::ExtendedCardNotConfigured),
+        },
+    }
 }
 
 /// Writes a task, as the result of a message or for itself, and takes room for it.
@@ -370,13 +416,13 @@ fn say_task(
     binding: &Binding,
     (id, history): (TaskId, Option<usize>),
     is_send: bool,
-) -> Result<(String, Option<Lease>), A2aError> {
+) -> Result<Said, A2aError> {
     let room = front.in_flight.room(engine.bytes_of(id))?;
     let task = engine.task(id).ok_or(A2aError::TaskNotFound)?;
     let view = View::with(history);
     let text = binding
         .reply(|writer| if is_send { writer.sent(task, view) } else { writer.task(task, view) });
-    Ok((text, room))
+    Ok(Said::Reply(text, room))
 }
 
 const STREAMS_FULL: A2aError = A2aError::Busy { retry_after_s: 5, what: "too many event streams" };
