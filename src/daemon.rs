@@ -323,6 +323,7 @@ fn card(loaded: &Loaded, identity: &Identity) -> Card {
         push: false,
         extensions: extension.as_slice(),
         inside: inside.as_ref(),
+        signer: loaded.card_key.as_deref(),
         start_unix_ms: Now::read().unix_ms,
     })
 }
@@ -401,6 +402,9 @@ fn announce(loaded: &Loaded, front: &Front, address: SocketAddr) {
             );
         }
         None => log::info!("no model is configured: only skills answer"),
+    }
+    if let Some(key) = &loaded.card_key {
+        log::info!("the agent card is signed with {} key {}", key.algorithm(), key.id());
     }
     for file in &loaded.files {
         log::debug!("configuration read from {}", file.display());

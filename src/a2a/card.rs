@@ -4,8 +4,10 @@
 //! is the union of both. Its 0.3 members are those that CodeTether's peers need: `skills` and `capabilities` are
 //! always there. A strict reader of 1.0 refuses members that it does not know, hence the other forms.
 
+use crate::a2a::signed::{Reading, sign};
 use crate::base::clock::http_date;
 use crate::base::json::Json;
+use crate::base::jws::Signer;
 
 /// One thing the agent can do.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +129,8 @@ pub struct Facts<'a> {
     pub extensions: &'a [Extension],
     /// There is an extended card when this is there.
     pub inside: Option<&'a Inside>,
+    /// What the cards are signed with.
+    pub signer: Option<&'a Signer>,
     /// When the agent started, in milliseconds since 1970.
     pub start_unix_ms: u64,
 }
@@ -144,6 +148,8 @@ pub struct Card {
     pub extended: Option<String>,
     /// The same for requests of 0.3 (§7.10), with 0.3's members only.
     pub extended_v03: Option<String>,
+    /// The set with the public half of the key that signed; `None` when nothing is signed.
+    pub jwks: Option<String>,
     extensions: Vec<Extension>,
 }
 
@@ -157,6 +163,7 @@ impl Card {
             last_modified: http_date(facts.start_unix_ms),
             extended: extended(Form::V10),
             extended_v03: extended(Form::V03),
+            jwks: facts.signer.map(Signer::jwks),
             extensions: facts.extensions.to_vec(),
             json,
         }
@@ -168,7 +175,21 @@ impl Card {
     }
 }
 
+/// Where the key set is, below the agent's URL.
+pub const JWKS_PATH: &str = "/.well-known/jwks.json";
+
 fn write(facts: &Facts<'_>, form: Form, inside: Option<&Inside>) -> String {
+    let card = unsigned(facts, form, inside);
+    let Some(signer) = facts.signer else { return card };
+    let readings: &[Reading] = match form {
+        Form::Union => &[Reading::V10, Reading::V03],
+        Form::V10 => &[Reading::V10],
+        Form::V03 => &[Reading::V03],
+    };
+    sign(card, readings, signer, &format!("{}{JWKS_PATH}", facts.identity.url))
+}
+
+fn unsigned(facts: &Facts<'_>, form: Form, inside: Option<&Inside>) -> String {
     let identity = facts.identity;
     let mut json = Json::with_capacity(6 * 1024);
     json.open_object();
@@ -311,6 +332,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::a2a::signed::Signed;
+    use crate::base::jws::{Keys, Refused};
 
     fn identity() -> Identity {
         Identity {
@@ -352,6 +375,7 @@ mod tests {
             push: false,
             extensions: &[],
             inside: None,
+            signer: None,
             start_unix_ms: 0,
         }
     }
@@ -489,6 +513,42 @@ mod tests {
         assert_eq!(read(&card.json)["capabilities"]["extensions"], wanted);
         let bare = Extension::agent_identity("a", None, None, false);
         assert_eq!(bare.params, r#"{"agentIdentityId":"a"}"#);
+    }
+
+    #[test]
+    fn each_form_is_signed_for_those_who_read_it() {
+        let key = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v_VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+                   -----END PRIVATE KEY-----";
+        let signer = Signer::from_pem(key, Some("k")).unwrap();
+        let identity = Identity { name: "böx".to_owned(), ..identity() };
+        let inside = Inside { model: None, limits: "l".to_owned() };
+        for (form, wanted) in [
+            (Form::Union, &[Reading::V10, Reading::V03][..]),
+            (Form::V10, &[Reading::V10]),
+            (Form::V03, &[Reading::V03]),
+        ] {
+            let facts =
+                Facts { signer: Some(&signer), inside: Some(&inside), ..facts(&identity, form) };
+            let card = Card::new(&facts);
+            let keys = Keys::read(card.jwks.as_ref().unwrap()).unwrap();
+            let readings = |json: &str| {
+                let read = Signed::read(json).unwrap();
+                let verify = |it| read.verify(it, &keys).unwrap();
+                read.signatures.iter().map(verify).collect::<Vec<_>>()
+            };
+            assert_eq!(readings(&card.json), wanted);
+            assert_eq!(readings(&card.extended.unwrap()), [Reading::V10]);
+            assert_eq!(readings(&card.extended_v03.unwrap()), [Reading::V03]);
+            let own = Signed::read(&card.json).unwrap();
+            let header = own.signatures[0].header.as_ref().unwrap();
+            assert_eq!(header.jku.as_deref(), Some("http://127.0.0.1:4097/.well-known/jwks.json"));
+            // Any change of what is covered is seen, and by both readers.
+            let forged = card.json.replace("böx", "bøx");
+            let forged = Signed::read(&forged).unwrap();
+            for signature in &forged.signatures {
+                assert_eq!(forged.verify(signature, &keys), Err(Some(Refused::Wrong)));
+            }
+        }
     }
 
     #[test]

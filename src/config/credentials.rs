@@ -1,4 +1,4 @@
-//! Finds a provider's key: in the variable, file or systemd credential that names it.
+//! Finds keys: a provider's in the variable, file or systemd credential that names it, the card's in its file.
 //!
 //! What the configuration names comes before what the environment happens to hold, so that a key
 //! never goes to a server it was not meant for. Keys are trimmed, checked to fit a header, and
@@ -7,6 +7,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use crate::base::jws::{KeyError, Signer};
 use crate::base::secret::Secret;
 use crate::config::Inputs;
 use crate::config::draft::{Field, Section};
@@ -137,8 +138,21 @@ fn credentials(inputs: &Inputs<'_>) -> Option<PathBuf> {
     env::set(inputs, "CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|it| it.is_absolute())
 }
 
+/// The private key of a pair, in a PEM file that nobody else can read or change.
+pub fn signer(path: &Path, id: Option<&str>, inputs: &Inputs<'_>) -> Result<Signer, String> {
+    let bytes = closed(path, inputs)?;
+    let text = str::from_utf8(&bytes).map_err(|_| KeyError::NotPkcs8);
+    text.and_then(|text| Signer::from_pem(text, id))
+        .map_err(|error| format!("{} {error}", path.display()))
+}
+
 /// The key in a file that nobody else can read or change.
 fn read(path: &Path, inputs: &Inputs<'_>) -> Result<Secret, String> {
+    text_of(&closed(path, inputs)?)
+}
+
+/// What is in a file that nobody else can read or change.
+fn closed(path: &Path, inputs: &Inputs<'_>) -> Result<Vec<u8>, String> {
     if !path.is_absolute() {
         return Err("must be a path that begins with /".to_owned());
     }
@@ -153,7 +167,7 @@ fn read(path: &Path, inputs: &Inputs<'_>) -> Result<Secret, String> {
         let path = path.display();
         return Err(format!("{path} is open to group or others: chmod 600 {path}"));
     }
-    text_of(&bytes)
+    Ok(bytes)
 }
 
 fn text_of(bytes: &[u8]) -> Result<Secret, String> {

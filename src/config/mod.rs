@@ -19,8 +19,10 @@ pub mod providers;
 pub mod url;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::jws::Signer;
 use crate::base::limits::{Limits, PARSE_FACTOR};
 use crate::config::draft::Draft;
 use crate::config::keys::{KEYS, Raw};
@@ -269,6 +271,8 @@ pub struct Loaded {
     pub config: Config,
     /// What answers messages no skill takes; `None` without any provider.
     pub route: Option<Route>,
+    /// What signs the agent card.
+    pub card_key: Option<Arc<Signer>>,
     /// Every key with its value and origin, for people.
     pub settings: Vec<Setting>,
     /// The files read, in the order of the layers.
@@ -306,6 +310,7 @@ pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Problems> {
         }
     }
     check_across(&mut draft);
+    let card_key = card_key(inputs, &mut draft);
     let candidates = providers::resolve(inputs, &mut draft);
     let chosen = providers::choose(&candidates, inputs, &mut draft);
     if !draft.problems.is_empty() {
@@ -327,7 +332,19 @@ pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Problems> {
     }
     draft.config.providers = candidates.into_iter().map(|it| it.provider).collect();
     let Draft { config, warnings, .. } = draft;
-    Ok(Loaded { config, route: chosen, settings, files, warnings })
+    Ok(Loaded { config, route: chosen, card_key, settings, files, warnings })
+}
+
+/// The key in `card.key-file`, if that is set.
+fn card_key(inputs: &Inputs<'_>, draft: &mut Draft) -> Option<Arc<Signer>> {
+    let Card { key_file, key_id, .. } = &draft.config.card;
+    match credentials::signer(key_file.as_deref()?, key_id.as_deref(), inputs) {
+        Ok(signer) => Some(Arc::new(signer)),
+        Err(rule) => {
+            draft.problems.add(draft.source("card.key-file").clone(), "card.key-file", rule);
+            None
+        }
+    }
 }
 
 /// Rules between two keys. One that has a problem already is left alone: its value is not what was
@@ -544,6 +561,9 @@ mod tests {
             }
             whole.push('\n');
         }
+        let keys = Fixture::new();
+        let card_key = keys.write("card.key", CARD_KEY, 0o600);
+        let whole = whole.replace("/etc/tetherlet/card.key", card_key.to_str().unwrap());
         let fixture = Fixture::with(&whole).env("HOUSE_API_KEY", "k").env("OPENAI_API_KEY", "k");
         let loaded = fixture.load().unwrap_or_else(|problems| panic!("{problems}"));
         for (key, setting) in KEYS.iter().zip(&loaded.settings) {
@@ -785,6 +805,36 @@ mod tests {
             let start = format!("tetherlet.toml:{}:1: card.{name}: card.{name} n", at + 2);
             assert!(problem.starts_with(&start), "{problem}");
         }
+    }
+
+    /// Ed25519, the seed of RFC 8037 appendix A.1.
+    const CARD_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+        MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+        -----END PRIVATE KEY-----\n";
+
+    #[test]
+    fn the_key_of_the_card_is_read_when_nobody_else_can() {
+        let fixture = Fixture::new();
+        let path = fixture.write("card.key", CARD_KEY, 0o600);
+        let path = path.to_str().unwrap();
+        fixture.write("tetherlet.toml", &format!("card.key-file = \"{path}\"\n"), 0o644);
+        let key = fixture.load().unwrap().card_key.unwrap();
+        assert_eq!(key.id(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        let fixture = fixture.env("TETHERLET_CARD_KEY_ID", "k");
+        assert_eq!(fixture.load().unwrap().card_key.unwrap().id(), "k");
+        let start = "tetherlet.toml:1:6: card.key-file: card.key ";
+        for (text, mode, rule) in [
+            (CARD_KEY, 0o640, "is open to group or others: chmod 600 card.key"),
+            ("", 0o600, "holds no unencrypted private key in PEM"),
+            (&CARD_KEY.replace("MC4C", "AAAA"), 0o600, "holds neither an Ed25519 nor a P-256 key"),
+        ] {
+            fixture.write("card.key", text, mode);
+            let problems = fixture.problems();
+            assert!(problems[0].starts_with(&format!("{start}{rule}")), "{problems:?}");
+            assert_eq!(problems.len(), 1);
+        }
+        fs::remove_file(path).unwrap();
+        assert!(fixture.problems()[0].starts_with(&format!("{start}cannot be read: ")));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
 
-use crate::a2a::card::Card;
+use crate::a2a::card::{Card, JWKS_PATH};
 use crate::a2a::error::A2aError;
 use crate::a2a::op::Principal;
 use crate::base::clock::is_http_date_since;
@@ -116,6 +116,10 @@ async fn answer(
         "/.well-known/agent-card.json" | "/.well-known/agent.json" if get => {
             card(front, peer, &request)
         }
+        JWKS_PATH if get => match &front.card.jwks {
+            Some(jwks) => with_type(peer, StatusCode::OK, JSON, jwks.clone()),
+            None => plain(peer, StatusCode::NOT_FOUND, "not found: the agent card is not signed"),
+        },
         "/health/detail" if get => with_type(peer, StatusCode::OK, JSON, pages::detail(front)),
         "/status.json" if get && peer.ip().is_loopback() => {
             with_type(peer, StatusCode::OK, JSON, pages::status(front))
@@ -129,6 +133,7 @@ async fn answer(
         }
         "/.well-known/agent-card.json"
         | "/.well-known/agent.json"
+        | JWKS_PATH
         | "/health"
         | "/healthz"
         | "/health/ready"

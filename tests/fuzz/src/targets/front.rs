@@ -119,6 +119,7 @@ fn front() -> Rc<Front> {
             push: false,
             extensions: &[],
             inside: None,
+            signer: None,
             start_unix_ms: 0,
         }),
         about,
