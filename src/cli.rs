@@ -2,6 +2,7 @@
 
 mod help;
 mod remote;
+mod verify;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -80,7 +81,7 @@ fn dispatch(arguments: &[OsString]) -> Result<(), Failure> {
         "send" => remote::send(rest),
         "get" => remote::get(rest),
         "cancel" => remote::cancel(rest),
-        "card" => remote::card(rest),
+        "card" => verify::card(rest),
         "status" => remote::status(rest),
         "check-config" => check_config(rest),
         "help" => match rest.first().and_then(|topic| topic.to_str()) {

@@ -11,7 +11,7 @@ usage: tetherlet [COMMAND] [OPTIONS]
   send [URL] TEXT       send a message and print the reply (TEXT - reads standard input)
   get [URL] ID          print a task
   cancel [URL] ID       end a task
-  card [URL]            print an agent card
+  card [URL]            print an agent card, or verify its signatures
   status [URL]          what the agent does: tasks, memory, model, warnings
   check-config [FILE]   all problems of a configuration at once, and the memory it may take
   help COMMAND          the options of a command
@@ -80,11 +80,21 @@ cancel, when it has ended already.
 
 const CARD: &str = "\
 usage: tetherlet card [URL]
+       tetherlet card --verify [--key FILE] [URL]
 
-Prints the agent card, as JSON.
+Prints the agent card, as JSON, or says which of its signatures hold, what they cover, and by
+which key. Exit code 1 when the card is not signed, or no signature holds.
 
+      --verify        check the signatures (ES256, EdDSA, RS256)
+      --key FILE      with this public key: PEM (Ed25519, P-256) or a JWK set. Without it the key
+                      comes from the card's own host, which shows that the card is whole, not
+                      whose it is
       --json          accepted: a card is always JSON
-      --config FILE   where the local agent's address is read from";
+      --config FILE   where the local agent's address is read from
+
+To sign the card of an agent, make a key and name it as card.key-file of the configuration:
+  openssl genpkey -algorithm ed25519 -out card.key
+  openssl pkey -in card.key -pubout -out card.pub    (for others, as their FILE)";
 
 const STATUS: &str = "\
 usage: tetherlet status [--json] [URL]

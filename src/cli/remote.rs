@@ -383,14 +383,16 @@ fn print_task(json: &str, as_json: bool) -> Result<(), Failure> {
     }
 }
 
-pub fn card(arguments: &[OsString]) -> Result<(), Failure> {
+/// An agent's card, and the line to the agent.
+pub fn fetch_card(arguments: &[OsString]) -> Result<(Client, String), Failure> {
     let options = Options::read(arguments, &["config", "json"])?;
     let (client, _) = options.target(0, "card [URL]")?;
-    match client.page("/.well-known/agent-card.json") {
+    let card = match client.page("/.well-known/agent-card.json") {
         // The name that A2A 0.2 had.
-        Err(ClientError::Http { status: 404, .. }) => say(client.page("/.well-known/agent.json")?),
-        card => say(card?),
-    }
+        Err(ClientError::Http { status: 404, .. }) => client.page("/.well-known/agent.json")?,
+        card => card?,
+    };
+    Ok((client, card))
 }
 
 /// A JSON object whose members are read by name; what is missing reads as a dash.

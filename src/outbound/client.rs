@@ -92,6 +92,11 @@ impl Client {
         Self { url: url.trim_end_matches('/').to_owned(), agent }
     }
 
+    /// Where the agent is, without `/` at the end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Fetches a page below the agent's URL.
     pub fn page(&self, path: &str) -> Result<String, ClientError> {
         let response = self
