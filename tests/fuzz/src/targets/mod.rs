@@ -20,6 +20,7 @@ use tetherlet::a2a::write::{View, Writer};
 use tetherlet::base::ids::Ids;
 use tetherlet::base::json::Json;
 
+mod card;
 mod engine;
 mod front;
 mod provider;
@@ -34,6 +35,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("jsonrpc", jsonrpc),
     ("depth", text::depth),
+    ("card", card::card),
     ("sse", text::sse),
     ("redact", text::redact),
     ("openai", provider::openai),
