@@ -395,17 +395,23 @@ fn say(
             reply(binding.reply(|writer| writer.hooks(id, hooks)))
         }
         Outcome::Done => reply(binding.done()),
-        Outcome::ExtendedCard => match &front.card.extended {
-            // What it tells is for who is known; so far that is who is on this machine.
-            Some(_) if scope.who != Principal::Local => Err(A2aError::Forbidden(
-                "the extended card is told to callers on this machine only",
-            )),
-            Some(card) => reply(binding.raw(card)),
-            None if binding.dialect == Dialect::V1 => Err(A2aError::UnsupportedOperation(
-                "this agent has no extended card, as its capabilities say".to_owned(),
-            )),
-            None => Err(A2aError::ExtendedCardNotConfigured),
-        },
+        Outcome::ExtendedCard => {
+            let card = match binding.dialect {
+                Dialect::V1 => &front.card.extended,
+                Dialect::V03 | Dialect::Proto03 => &front.card.extended_v03,
+            };
+            match card {
+                // What it tells is for who is known; so far that is who is on this machine.
+                Some(_) if scope.who != Principal::Local => Err(A2aError::Forbidden(
+                    "the extended card is told to callers on this machine only",
+                )),
+                Some(card) => reply(binding.raw(card)),
+                None if binding.dialect == Dialect::V1 => Err(A2aError::UnsupportedOperation(
+                    "this agent has no extended card, as its capabilities say".to_owned(),
+                )),
+                None => Err(A2aError::ExtendedCardNotConfigured),
+            }
+        }
     }
 }
 
