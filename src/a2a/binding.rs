@@ -77,7 +77,7 @@ impl Binding {
             return (error.rpc_status(), jsonrpc::error(id, error, self.dialect));
         }
         let mut json = Json::with_capacity(256);
-        error.rest_into(&mut json);
+        error.rest_into(&mut json, self.dialect);
         (error.wire().status, json.into_string())
     }
 }

@@ -154,10 +154,16 @@ impl A2aError {
         }
     }
 
-    /// Writes the body of a REST error (A2A 1.0 §11.6; AIP-193).
-    pub fn rest_into(&self, json: &mut Json) {
+    /// Writes the body of a REST error: 1.0's (§11.6; AIP-193), or the error object of JSON-RPC by itself, as
+    /// clients of 0.3 read it.
+    pub fn rest_into(&self, json: &mut Json, dialect: Dialect) {
         let wire = self.wire();
         json.open_object();
+        if dialect != Dialect::V1 {
+            self.rpc_into(json, dialect);
+            json.close_object();
+            return;
+        }
         json.key("error");
         json.open_object();
         json.key("code");
@@ -261,5 +267,30 @@ pub const fn spoken(state: TaskState) -> &'static str {
         TaskState::Canceled => "canceled",
         TaskState::Rejected => "rejected",
         TaskState::AuthRequired => "auth-required",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rest(error: &A2aError, dialect: Dialect) -> String {
+        let mut json = Json::default();
+        error.rest_into(&mut json, dialect);
+        json.into_string()
+    }
+
+    #[test]
+    fn rest_clients_of_each_version_find_the_code_where_they_read_it() {
+        assert_eq!(
+            rest(&A2aError::TaskNotFound, Dialect::Proto03),
+            r#"{"code":-32001,"message":"Task not found"}"#
+        );
+        assert_eq!(
+            rest(&A2aError::TaskNotFound, Dialect::V1),
+            r#"{"error":{"code":404,"status":"NOT_FOUND","message":"Task not found","details":["#
+                .to_owned()
+                + r#"{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"TASK_NOT_FOUND","domain":"a2a-protocol.org"}]}}"#
+        );
     }
 }
