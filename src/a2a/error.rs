@@ -67,7 +67,7 @@ pub struct Wire {
     pub status: u16,
     /// The canonical name of that status (google.rpc.Code).
     pub name: &'static str,
-    /// The reason in 1.0's `ErrorInfo`, for errors that are A2A's own.
+    /// The reason in 1.0's `ErrorInfo`: A2A's own, and for those of JSON-RPC what the official SDKs call them.
     pub reason: Option<&'static str>,
 }
 
@@ -79,11 +79,15 @@ impl A2aError {
     pub const fn wire(&self) -> Wire {
         let (code, status, name, reason) = match self {
             Self::Parse(_) => (-32700, 400, INVALID, None),
-            Self::InvalidRequest(_) | Self::BodyBroken => (-32600, 400, INVALID, None),
-            Self::MethodNotFound(_) | Self::NoSuchPath(_) => (-32601, 404, "NOT_FOUND", None),
+            Self::InvalidRequest(_) | Self::BodyBroken => {
+                (-32600, 400, INVALID, Some("INVALID_REQUEST"))
+            }
+            Self::MethodNotFound(_) | Self::NoSuchPath(_) => {
+                (-32601, 404, "NOT_FOUND", Some("METHOD_NOT_FOUND"))
+            }
             Self::MethodNotAllowed(_) => (-32601, 405, "UNIMPLEMENTED", None),
-            Self::InvalidParams(_) => (-32602, 400, INVALID, None),
-            Self::Internal(_) => (-32603, 500, "INTERNAL", None),
+            Self::InvalidParams(_) => (-32602, 400, INVALID, Some("INVALID_PARAMS")),
+            Self::Internal(_) => (-32603, 500, "INTERNAL", Some("INTERNAL_ERROR")),
             Self::TaskNotFound => (-32001, 404, "NOT_FOUND", Some("TASK_NOT_FOUND")),
             Self::TaskNotCancelable(_) => (-32002, 400, PRECONDITION, Some("TASK_NOT_CANCELABLE")),
             Self::PushNotificationNotSupported => {
@@ -278,6 +282,14 @@ mod tests {
         let mut json = Json::default();
         error.rest_into(&mut json, dialect);
         json.into_string()
+    }
+
+    #[test]
+    fn wrong_params_have_a_reason_beside_the_member() {
+        let body =
+            rest(&A2aError::InvalidParams("pageSize: must be 1 to 100".to_owned()), Dialect::V1);
+        assert!(body.contains(r#""reason":"INVALID_PARAMS""#), "{body}");
+        assert!(body.contains(r#""field":"pageSize""#), "{body}");
     }
 
     #[test]
