@@ -501,7 +501,9 @@ impl ConfigurationIn<'_> {
         let hook = hook.map(|hook| hook.0.checked(dialect, place).map(Box::new)).transpose()?;
         let history = length(self.history_length, "configuration.historyLength")?;
         let blocking = match dialect {
-            Dialect::V03 | Dialect::Proto03 => self.blocking.unwrap_or(true),
+            Dialect::V03 => self.blocking.unwrap_or(true),
+            // ProtoJSON leaves out what is false.
+            Dialect::Proto03 => self.blocking.unwrap_or(false),
             Dialect::V1 => !self.return_immediately.unwrap_or(false),
         };
         // Advisory (A2A 1.0 §3.2.2); every reply here is text, with data beside it where there is some.
