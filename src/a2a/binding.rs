@@ -1,5 +1,7 @@
 //! How one request came, and so how its reply goes: JSON-RPC with the id to echo, or REST, each in a dialect.
 
+use std::borrow::Cow;
+
 use crate::a2a::dialect::Dialect;
 use crate::a2a::error::A2aError;
 use crate::a2a::jsonrpc::{self, Id};
@@ -67,7 +69,7 @@ impl Binding {
     pub fn frame(&self, event: &Event<'_>, last: bool) -> String {
         let json = self.written(512, |writer| writer.event(event, last));
         let mut out = String::with_capacity(json.len() + 8);
-        sse::write_data(&mut out, json.as_str());
+        sse::write_data(&mut out, &on_one_line(json.as_str()));
         out
     }
 
@@ -79,5 +81,40 @@ impl Binding {
         let mut json = Json::with_capacity(256);
         error.rest_into(&mut json, self.dialect);
         (error.wire().status, json.into_string())
+    }
+}
+
+/// What ends a line to readers that split event streams as Unicode does, and how JSON spells it.
+const ENDS_OF_LINES: [(char, &str); 3] =
+    [('\u{85}', "\\u0085"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+
+/// JSON text that is one line to every reader. The event stream format ends lines at CR and LF alone, but a2a-sdk
+/// 1.3.0 for Python does at these too, and fails in the middle of a reply that holds one.
+fn on_one_line(json: &str) -> Cow<'_, str> {
+    // The first bytes of the three: most text has neither.
+    if !json.bytes().any(|byte| matches!(byte, 0xc2 | 0xe2)) {
+        return Cow::Borrowed(json);
+    }
+    let mut json = Cow::Borrowed(json);
+    for (end, spelled) in ENDS_OF_LINES {
+        // Outside of strings JSON has none of them, so each can be escaped where it stands.
+        if json.contains(end) {
+            json = Cow::Owned(json.replace(end, spelled));
+        }
+    }
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_has_no_line_end_that_only_some_readers_know() {
+        assert_eq!(on_one_line("{\"a\":\"é – “\u{a0}\"}"), "{\"a\":\"é – “\u{a0}\"}");
+        let text = "one\u{85}two\u{2028}three\u{2029}";
+        let json = serde_json::to_string(text).unwrap();
+        assert_eq!(on_one_line(&json), r#""one\u0085two\u2028three\u2029""#);
+        assert_eq!(serde_json::from_str::<String>(&on_one_line(&json)).unwrap(), text);
     }
 }
