@@ -346,7 +346,7 @@ impl Engine {
             return self.carry_on(id, send, scope, now);
         }
         let has_model = self.settings.brain.is_some();
-        let message = send.message;
+        let message = send.message.clone();
         let text = message.text();
         let is_plain = message.parts.iter().all(|part| part.text().is_some());
         if is_plain && text.trim().is_empty() {
@@ -375,6 +375,23 @@ impl Engine {
         {
             return Err(self.busy("too many tasks wait already"));
         }
+        let at = self.keep(send, scope, now)?;
+        let slot = self.store.slot_mut(at).expect("it was just stored");
+        let id = slot.task.id;
+        if let Some(ask) = ask {
+            slot.ask = Some(ask);
+            let has_room = self.queue.wait(id, ask.lane(), scope.who.clone());
+            debug_assert!(has_room, "the lane was asked before the task was stored");
+        } else {
+            let finish = self.perform(choice, &scope.who);
+            self.due = Some((id, finish));
+        }
+        Ok(id)
+    }
+
+    /// Stores a new task with its first message, to be worked on.
+    fn keep(&mut self, send: Send, scope: &Scope, now: Now) -> Result<usize, A2aError> {
+        let message = send.message;
         let context_bytes = send.context.as_ref().map_or(0, ContextId::heap_bytes);
         let hook = send.hook.map(|hook| self.named(*hook));
         let hook_bytes = hook.as_ref().map_or(0, |hook| hook.heap_bytes() + 16);
@@ -406,16 +423,7 @@ impl Engine {
         self.stats.submitted += 1;
         let slot = self.store.slot_mut(at).expect("it was just stored");
         slot.hooks.extend(hook);
-        let id = slot.task.id;
-        if let Some(ask) = ask {
-            slot.ask = Some(ask);
-            let has_room = self.queue.wait(id, ask.lane(), scope.who.clone());
-            debug_assert!(has_room, "the lane was asked before the task was stored");
-        } else {
-            let finish = self.perform(choice, &scope.who);
-            self.due = Some((id, finish));
-        }
-        Ok(id)
+        Ok(at)
     }
 
     /// The next message of a task that asked for one.
@@ -443,13 +451,24 @@ impl Engine {
             };
             return Err(A2aError::UnsupportedOperation(what.to_owned()));
         };
-        let message = send.message;
-        if message.text().trim().is_empty() {
+        let message = send.message.clone();
+        let text = message.text();
+        if text.trim().is_empty() {
             return Err(A2aError::InvalidParams(
                 "message.parts: No text content in message".to_owned(),
             ));
         }
         reads(Some(&MEMORY), &message)?;
+        self.add(at, send, now)?;
+        let command = crate::skills::memory::complete(pending.command(), &text);
+        let finish = self.remember(command, &scope.who);
+        self.due = Some((id, finish));
+        Ok(id)
+    }
+
+    /// Adds a message to the task that waited for it; the work goes on.
+    fn add(&mut self, at: usize, send: Send, now: Now) -> Result<(), A2aError> {
+        let message = send.message;
         if let Some(hook) = send.hook {
             self.set_hook(at, *hook)?;
         }
@@ -462,11 +481,7 @@ impl Engine {
         slot.task.history.push(message.clone());
         let echo = (!send.blocking).then(|| message.clone());
         self.set_status(at, TaskState::Working, echo, now);
-        let text = message.text();
-        let command = crate::skills::memory::complete(pending.command(), &text);
-        let finish = self.remember(command, &scope.who);
-        self.due = Some((id, finish));
-        Ok(id)
+        Ok(())
     }
 
     /// What a skill makes of its message, at once.
@@ -563,16 +578,12 @@ impl Engine {
                 parts.extend(data.map(Part::data));
                 let artifact = Artifact::whole("result", "Result", parts);
                 // The text is shared between the artifact and the status message.
-                if self.store.grow(at, artifact.heap_bytes()).is_err() {
+                let text = artifact.parts[0].clone();
+                if self.give(at, artifact).is_err() {
                     self.end(at, TaskState::Failed, "The result does not fit the task store", now);
                     return;
                 }
                 let Some(slot) = self.store.slot_mut(at) else { return };
-                let text = artifact.parts[0].clone();
-                if slot.is_read() {
-                    slot.feed.whole(slot.task.artifacts.len());
-                }
-                slot.task.artifacts.push(artifact);
                 let message = slot.say(text);
                 self.set_status(at, TaskState::Completed, Some(message), now);
             }
@@ -589,6 +600,18 @@ impl Engine {
                 self.arm(now.mono + self.settings.limits.input_wait);
             }
         }
+    }
+
+    /// Adds a whole artifact to a task.
+    fn give(&mut self, at: usize, artifact: Artifact) -> Result<(), Full> {
+        self.store.grow(at, artifact.heap_bytes())?;
+        let slot = self.store.slot_mut(at).ok_or(Full::Task)?;
+        if slot.is_read() {
+            slot.feed.whole(slot.task.artifacts.len());
+        }
+        slot.task.artifacts.push(artifact);
+        self.touch(at);
+        Ok(())
     }
 
     /// Sets a state with a text of the agent's own; when no byte is left for the text, without it.
