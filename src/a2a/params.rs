@@ -537,7 +537,9 @@ fn checked_hook(
         Ok(text.into())
     };
     let authentication = match authentication {
-        None => None,
+        // An object without members is how some clients write what is not there.
+        None
+        | Some(Object(AuthenticationIn { scheme: None, schemes: None, credentials: None })) => None,
         Some(Object(authentication)) => {
             let first = authentication.schemes.as_ref().and_then(|list| list.0.first());
             let scheme = given(authentication.scheme.as_ref().or(first))

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use smallvec::{SmallVec, smallvec};
 
+use crate::a2a::dialect::Dialect;
 use crate::a2a::error::A2aError;
 use crate::a2a::model::{Artifact, Message, Part, Parts, Status, Task, TaskState};
 use crate::a2a::op::{Filter, Hook, Operation, Place, Principal, Scope, Send};
@@ -318,12 +319,18 @@ impl Engine {
         Ok(hook)
     }
 
-    /// The webhook with an id of its own.
+    /// The webhook with an id. In 0.3 one that has none is the task's only such one, and setting it again replaces it;
+    /// in 1.0 each is another.
     fn named(&mut self, mut hook: Hook) -> Rc<Hook> {
         if hook.id.is_empty() {
-            let mut id = String::with_capacity(36);
-            uuid_into(&mut id, &self.ids.uuid());
-            hook.id = id.into();
+            hook.id = match hook.dialect {
+                Dialect::V03 | Dialect::Proto03 => "default".into(),
+                Dialect::V1 => {
+                    let mut id = String::with_capacity(36);
+                    uuid_into(&mut id, &self.ids.uuid());
+                    id.into()
+                }
+            };
         }
         Rc::new(hook)
     }
