@@ -323,7 +323,13 @@ fn each_kind_of_bad_body_has_its_code_and_keeps_its_id() {
         (r#"{"jsonrpc":"2.0","id":1}"#, -32600, json!(1)),
         (r#"{"jsonrpc":"2.0","id":1,"method":7}"#, -32600, json!(1)),
         (r#"{"jsonrpc":"2.0","id":{},"method":"tasks/get"}"#, -32600, Value::Null),
-        (r#"{"jsonrpc":"2.0","method":"tasks/get"}"#, -32600, Value::Null),
+        (
+            r#"{"jsonrpc":"2.0","method":"tasks/get","params":{"id":"00000000-0000-4000-8000-000000000000"}}"#,
+            -32600,
+            Value::Null,
+        ),
+        (r#"{"jsonrpc":"2.0","method":"tasks/fetch"}"#, -32601, Value::Null),
+        (r#"{"jsonrpc":"2.0","method":"tasks/get"}"#, -32602, Value::Null),
         (r#"{"jsonrpc":"2.0","id":"x","method":"message/sand"}"#, -32601, json!("x")),
         (r#"{"jsonrpc":"2.0","id":"x","method":""}"#, -32601, json!("x")),
         (

@@ -48,6 +48,8 @@ pub struct Refusal {
     pub id: Id,
     /// How the request is spelled, as far as that was seen.
     pub dialect: Dialect,
+    /// Whether it asks for a stream of 0.3.
+    pub in_stream: bool,
     /// Why.
     pub error: A2aError,
 }
@@ -72,7 +74,7 @@ struct Envelope<'a> {
 /// fit.
 pub fn decode(body: &[u8], depth: usize, version: Version) -> Result<Request, Refusal> {
     let dialect = spoken_as(version);
-    let refuse = |id, error| Refusal { id, dialect, error };
+    let refuse = |id, error| Refusal { id, dialect, in_stream: false, error };
     if !depth_within(body, depth) {
         let error = A2aError::Parse(format!("nested deeper than {depth} levels"));
         return Err(refuse(Id::null(), error));
@@ -86,14 +88,8 @@ pub fn decode(body: &[u8], depth: usize, version: Version) -> Result<Request, Re
         let (id, error) = diagnose(text);
         return Err(refuse(id, error));
     };
-    let id = match envelope.id.0.map(RawValue::get).map(checked_id) {
-        Some(Ok(id)) => id,
-        Some(Err(error)) => return Err(refuse(Id::null(), error)),
-        None => {
-            let error = A2aError::InvalidRequest("id: missing".to_owned());
-            return Err(refuse(Id::null(), error));
-        }
-    };
+    let given = envelope.id.0.map(RawValue::get);
+    let id = given.map_or(Ok(Id::null()), checked_id).map_err(|error| refuse(Id::null(), error))?;
     if envelope.jsonrpc.as_ref().map(Str::as_str) != Some("2.0") {
         let error = A2aError::InvalidRequest("jsonrpc: must be \"2.0\"".to_owned());
         return Err(refuse(id, error));
@@ -104,8 +100,16 @@ pub fn decode(body: &[u8], depth: usize, version: Version) -> Result<Request, Re
     let none = Params::default();
     let params = envelope.params.as_ref().map_or(&none, |Object(params)| params);
     match called(method, params, text, version) {
+        // Looked for last: a caller who also errs elsewhere hears of that, as from the official servers.
+        Ok(_) if given.is_none() => {
+            Err(refuse(id, A2aError::InvalidRequest("id: missing".to_owned())))
+        }
         Ok((dialect, tenant, operation)) => Ok(Request { id, dialect, tenant, operation }),
-        Err(error) => Err(refuse(id, error)),
+        Err(error) => {
+            let in_stream =
+                dialect == Dialect::V03 && matches!(method, "message/stream" | "tasks/resubscribe");
+            Err(Refusal { in_stream, ..refuse(id, error) })
+        }
     }
 }
 
@@ -344,7 +348,12 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":1,"method":7}"#, -32600),
             (r#"{"jsonrpc":"2.0","id":{},"method":"tasks/get"}"#, -32600),
             (r#"{"jsonrpc":"2.0","id":true,"method":"tasks/get"}"#, -32600),
-            (r#"{"jsonrpc":"2.0","method":"tasks/get"}"#, -32600),
+            (
+                r#"{"jsonrpc":"2.0","method":"tasks/get","params":{"id":"00000000-0000-4000-8000-000000000000"}}"#,
+                -32600,
+            ),
+            (r#"{"jsonrpc":"2.0","method":"tasks/fetch"}"#, -32601),
+            (r#"{"jsonrpc":"2.0","method":"tasks/get"}"#, -32602),
             (r#"{"jsonrpc":"2.0","id":null,"method":"tasks/get"}"#, -32602),
             (r#"{"jsonrpc":"2.0","id":1,"method":"tasks/fetch"}"#, -32601),
             (r#"{"jsonrpc":"2.0","id":1,"method":"tasks/get"}"#, -32602),

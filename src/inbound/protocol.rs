@@ -26,6 +26,7 @@ use crate::a2a::rest::{self, Query, Target};
 use crate::a2a::write::View;
 use crate::base::budget::Lease;
 use crate::base::ids::TaskId;
+use crate::base::sse;
 use crate::engine::feed::Cursor;
 use crate::engine::{Engine, Outcome};
 use crate::inbound::body::{self, BodyError, Collected, Feed, Reader, Reply, StreamPermit, held};
@@ -50,6 +51,9 @@ pub struct Way {
     binding: Binding,
     /// Whether the caller asked for 1.0's own media type.
     wants_a2a: bool,
+    /// Whether a refusal goes out as the only event of the stream that was asked for. Clients of 0.3 JSON-RPC look for
+    /// its code nowhere else, and the official servers put it there.
+    in_stream: bool,
 }
 
 impl Way {
@@ -61,7 +65,8 @@ impl Way {
                 Version::V03 => Dialect::V03,
                 Version::V1 | Version::Other => Dialect::V1,
             };
-            return Self { binding: Binding::rpc(Id::null(), dialect), wants_a2a: false };
+            let binding = Binding::rpc(Id::null(), dialect);
+            return Self { binding, wants_a2a: false, in_stream: false };
         }
         let dialect = Target::parse(path).map_or(Dialect::V1, |target| target.dialect);
         let wants_a2a = dialect == Dialect::V1
@@ -71,7 +76,7 @@ impl Way {
                 .iter()
                 .filter_map(|value| value.to_str().ok())
                 .any(|value| value.contains("application/a2a+json"));
-        Self { binding: Binding::rest(dialect), wants_a2a }
+        Self { binding: Binding::rest(dialect), wants_a2a, in_stream: false }
     }
 
     fn media_type(&self) -> HeaderValue {
@@ -112,16 +117,13 @@ pub async fn call(
 ) -> Response<Reply> {
     let extensions = front.card.extensions();
     if extensions.is_empty() {
-        return answer(front, peer, request).await;
+        return answer(front, peer, request, None).await;
     }
     let offered = |extension: &&Extension| offers(&request, extension.uri);
     let missing = extensions.iter().find(|extension| extension.required && !offered(extension));
-    if let Some(missing) = missing {
-        let error = A2aError::ExtensionSupportRequired(missing.uri);
-        return closing(refusal(peer, &Way::of(&request), &error));
-    }
+    let missing = missing.map(|extension| extension.uri);
     let active: Vec<&str> = extensions.iter().filter(offered).map(|active| active.uri).collect();
-    let mut response = answer(front, peer, request).await;
+    let mut response = answer(front, peer, request, missing).await;
     if let Ok(active) = HeaderValue::from_str(&active.join(", "))
         && !active.is_empty()
     {
@@ -132,10 +134,12 @@ pub async fn call(
     response
 }
 
+/// `missing` is an extension that the request had to list; its refusal waits until it can name the request.
 async fn answer(
     front: &Rc<Front>,
     peer: &Peer,
     mut request: Box<Request<Incoming>>,
+    missing: Option<&'static str>,
 ) -> Response<Reply> {
     let mut way = Way::of(&request);
     let (method, version) = (method(&request), version(&request));
@@ -173,7 +177,7 @@ async fn answer(
         None => Asked::Rpc(version),
     };
     // Decided before anything is waited for, so that no request is kept in what waits.
-    let said = ask(front, peer, &mut way, &asked, body);
+    let said = ask(front, peer, &mut way, (&asked, body), missing);
     drop((asked, collected));
     let said = match said {
         Ok(Said::Wait(id, history, is_send)) => settled(front, &way, id, history, is_send).await,
@@ -273,8 +277,8 @@ fn ask(
     front: &Rc<Front>,
     peer: &Peer,
     way: &mut Way,
-    asked: &Asked<'_>,
-    body: &[u8],
+    (asked, body): (&Asked<'_>, &[u8]),
+    missing: Option<&'static str>,
 ) -> Result<Said, A2aError> {
     let depth = front.limits.json_depth;
     let (operation, tenant) = match asked {
@@ -286,10 +290,16 @@ fn ask(
             }
             Err(refused) => {
                 way.binding = Binding::rpc(refused.id, refused.dialect);
+                way.in_stream = refused.in_stream;
                 return Err(refused.error);
             }
         },
     };
+    way.in_stream = way.binding.dialect == Dialect::V03
+        && matches!(operation, Operation::Stream(_) | Operation::Subscribe { .. });
+    if let Some(missing) = missing {
+        return Err(A2aError::ExtensionSupportRequired(missing));
+    }
     let scope = Scope { who: peer.principal(), tenant };
     let is_send = matches!(operation, Operation::Send(_));
     // Taken before the engine hears of it: a message that cannot be streamed must not become a task.
@@ -448,7 +458,10 @@ fn is_json(media_type: &[u8]) -> bool {
 }
 
 fn event_stream(peer: &Peer, feed: Feed) -> Response<Reply> {
-    let mut response = Response::new(Reply::feed(feed, peer.progress.clone()));
+    streaming(Response::new(Reply::feed(feed, peer.progress.clone())))
+}
+
+fn streaming(mut response: Response<Reply>) -> Response<Reply> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     // Proxies that buffer or compress would hold events back.
@@ -462,6 +475,11 @@ pub fn refusal(peer: &Peer, way: &Way, error: &A2aError) -> Response<Reply> {
     log::debug!("peer={} refused: {error}", peer.address);
     let (status, text) = way.binding.error(error);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if way.in_stream && status == StatusCode::OK {
+        let mut frame = String::with_capacity(text.len() + 8);
+        sse::write_data(&mut frame, &text);
+        return streaming(with_type(peer, status, JSON, frame));
+    }
     let mut response = with_type(peer, status, way.media_type(), Bytes::from(text));
     if let A2aError::Busy { retry_after_s, .. } = error {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(*retry_after_s));

@@ -393,15 +393,10 @@ async def the_sdks_own_picture_of_a_streamed_task_is_the_stored_task(world):
 
 
 @check
-async def a_refused_message_opens_no_stream(world):
-    """A2A has errors before the first event as plain JSON; SDK 0.3.26 reads no code out of that, only that it is
-    no stream."""
-    try:
-        await stream(world, world.plain, message("x", task_id="no-such-task"))
-    except A2AClientHTTPError as error:
-        assert error.status_code == 400, error
-    else:
-        raise AssertionError("the stream opened")
+async def the_stream_of_a_refused_message_holds_the_error_alone(world):
+    await refused(
+        stream(world, world.plain, message("x", task_id="no-such-task")), TaskNotFoundError, -32001
+    )
 
 
 @check
@@ -569,15 +564,12 @@ async def a_resubscriber_of_an_asking_task_waits_for_its_end(world):
 
 @check
 async def nobody_resubscribes_to_what_is_over_or_unknown(world):
-    """SDK 0.3.26 reads no code out of a refused resubscription, only that it is no stream."""
     over = await send(world, world.plain, "1+1")
-    for id in (over.id, str(uuid4())):
+    for id, kind, code in (
+        (over.id, UnsupportedOperationError, -32004), (str(uuid4()), TaskNotFoundError, -32001)
+    ):
         client = await connect(world, world.plain)
-        try:
-            async for event in client.resubscribe(TaskIdParams(id=id)):
-                raise AssertionError(event)
-        except A2AClientHTTPError as error:
-            assert error.status_code == 400, error
+        await refused(anext(client.resubscribe(TaskIdParams(id=id))), kind, code)
 
 
 # input-required

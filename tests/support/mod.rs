@@ -166,7 +166,9 @@ impl Agent {
     /// Calls a JSON-RPC method and returns the whole reply.
     pub fn rpc(&self, method: &str, params: Value) -> Value {
         let reply = self.post("/", &request(method, params));
-        serde_json::from_str(&reply.body).unwrap_or_else(|_| panic!("no JSON: {reply:?}"))
+        // A stream that was refused.
+        let text = reply.body.strip_prefix("data: ").unwrap_or(&reply.body);
+        serde_json::from_str(text).unwrap_or_else(|_| panic!("no JSON: {reply:?}"))
     }
 
     /// Calls a method that succeeds and returns its result.
