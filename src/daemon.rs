@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::a2a::card::{Card, Extension, Facts, Form, Identity, Inside};
 use crate::a2a::model::TaskState;
 use crate::base::clock::Now;
-use crate::base::ids::Ids;
+use crate::base::ids::{Ids, random};
 use crate::base::name::{auto_name, normal_url};
 use crate::base::net::lan_ipv4;
 use crate::bridge::{Bridge, Tools};
@@ -411,17 +411,5 @@ fn announce(loaded: &Loaded, front: &Front, address: SocketAddr) {
     }
     for warning in &loaded.warnings {
         log::warn!("{warning}");
-    }
-}
-
-/// Random bytes from the kernel. Ids must not be guessed, so without them there is no agent.
-pub fn random(bytes: &mut [u8]) {
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
-            Ok(count) => filled += count,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => panic!("the kernel gives no random bytes: {error}"),
-        }
     }
 }

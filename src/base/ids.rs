@@ -180,6 +180,18 @@ impl fmt::Debug for Ids {
     }
 }
 
+/// Random bytes from the kernel. Ids must not be guessed, so without them there is no agent.
+pub fn random(bytes: &mut [u8]) {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => panic!("the kernel gives no random bytes: {error}"),
+        }
+    }
+}
+
 /// Appends the text of a UUID.
 pub fn uuid_into(out: &mut String, uuid: &[u8; 16]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";

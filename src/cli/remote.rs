@@ -313,7 +313,7 @@ fn standard_input() -> Result<String, Failure> {
 
 fn message(text: &str, options: &Options) -> String {
     let mut id = String::new();
-    uuid_into(&mut id, &Ids::new(Box::new(crate::daemon::random)).uuid());
+    uuid_into(&mut id, &Ids::new(Box::new(crate::base::ids::random)).uuid());
     let mut json = Json::with_capacity(text.len() + 256);
     json.open_object();
     json.key("message");
