@@ -1,6 +1,7 @@
 //! Arguments to commands, help, exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
 mod help;
+mod list;
 mod remote;
 mod verify;
 
@@ -80,7 +81,9 @@ fn dispatch(arguments: &[OsString]) -> Result<(), Failure> {
         "spawn" => run(rest, arguments, true),
         "send" => remote::send(rest),
         "get" => remote::get(rest),
+        "list" => list::list(rest),
         "cancel" => remote::cancel(rest),
+        "subscribe" => remote::subscribe(rest),
         "card" => verify::card(rest),
         "status" => remote::status(rest),
         "check-config" => check_config(rest),
@@ -99,7 +102,19 @@ fn dispatch(arguments: &[OsString]) -> Result<(), Failure> {
 }
 
 fn unknown_verb(verb: &str) -> Failure {
-    let known = ["run", "spawn", "send", "get", "cancel", "card", "status", "check-config", "help"];
+    let known = [
+        "run",
+        "spawn",
+        "send",
+        "get",
+        "list",
+        "cancel",
+        "subscribe",
+        "card",
+        "status",
+        "check-config",
+        "help",
+    ];
     let hint = config::problems::nearest(verb, &mut known.iter().copied())
         .map(|near| format!(" (did you mean `{near}`?)"))
         .unwrap_or_default();

@@ -19,6 +19,8 @@
 //! the provider's stream, every piece comes back as a `work::Update`, the engine appends it to the task, and
 //! `inbound::body` pulls it from the task's feed into the caller's stream.
 //!
+//! Other programs may use [`outbound::client`], a client of A2A agents.
+//!
 //! Four rules: inbound is async and outbound is blocking; decisions are synchronous; readers pull; bytes are leased.
 
 pub mod a2a;

@@ -13,8 +13,18 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::{Agent, DEADLINE, Home, exchange, program, reply_of};
 
-const VERBS: [&str; 8] =
-    ["run", "spawn", "send", "get", "cancel", "card", "status", "check-config"];
+const VERBS: [&str; 10] = [
+    "run",
+    "spawn",
+    "send",
+    "get",
+    "list",
+    "cancel",
+    "subscribe",
+    "card",
+    "status",
+    "check-config",
+];
 
 /// Runs a program that ends by itself, with `input` on its standard input.
 fn ended_with(command: &mut Command, input: &str) -> Output {
@@ -242,6 +252,13 @@ fn wrong_usage_is_exit_code_2_and_names_what_is_wrong() {
         (&["send", "-x", "one"], "'-x'"),
         (&["get"], "usage: tetherlet get"),
         (&["cancel", "a", "b"], "usage: tetherlet cancel"),
+        (&["subscribe"], "usage: tetherlet subscribe"),
+        (&["list", "a"], "usage: tetherlet list"),
+        (&["list", "--status", "done"], "--status: must be one of submitted, working, input-req"),
+        (&["list", "--limit", "many"], "many"),
+        (&["get", "--protocol", "2.0", "a"], "--protocol: must be 0.3 or 1.0"),
+        (&["get", "--binding", "grpc", "a"], "--binding: must be jsonrpc or rest"),
+        (&["list", "--stream"], "'--stream'"),
         (&["card", "x"], "usage: tetherlet card"),
         (&["status", "x"], "usage: tetherlet status"),
         (&["status", "--config", "x"], "TETHERLET_CONFIG"),
@@ -292,21 +309,29 @@ fn send_prints_the_reply_and_tells_by_its_exit_code() {
 #[test]
 fn send_prints_json_as_one_object_a_line() {
     let agent = Agent::start(&[], &[]);
-    let output = agent.run(&["send", "--json", "--context", "our talk", "25*4"]);
-    let lines: Vec<&str> = printed(&output).lines().collect();
-    let task: Value = serde_json::from_str(lines[0]).unwrap();
-    assert_eq!((lines.len(), reply_of(&task), &task["contextId"]), (1, "100", &json!("our talk")));
-    let output = agent.run(&["send", "--json", "--stream", "25*4"]);
-    let kinds: Vec<Value> = printed(&output)
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["kind"].clone())
-        .collect();
-    assert_eq!(kinds, ["task", "artifact-update", "status-update"]);
-    // A failed one is printed as well, and still is exit code 1.
-    let output = agent.run(&["send", "--json", "1/0"]);
-    assert_eq!(output.status.code(), Some(1));
-    let task: Value = serde_json::from_str(out(&output)).unwrap();
-    assert_eq!(task["status"]["state"], "failed");
+    for (version, failed) in [("0.3", "failed"), ("1.0", "TASK_STATE_FAILED")] {
+        let send = ["send", "--protocol", version, "--json"];
+        let output = agent.run(&[&send[..], &["--context", "our talk", "25*4"]].concat());
+        let lines: Vec<&str> = printed(&output).lines().collect();
+        let task: Value = serde_json::from_str(lines[0]).unwrap();
+        assert_eq!(
+            (lines.len(), reply_of(&task), &task["contextId"]),
+            (1, "100", &json!("our talk"))
+        );
+        let output = agent.run(&[&send[..], &["--stream", "25*4"]].concat());
+        let events: Vec<Value> =
+            printed(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let members = ["id", "artifact", "status"];
+        assert_eq!(events.len(), members.len());
+        for (event, member) in events.iter().zip(members) {
+            assert!(!event[member].is_null(), "{member}: {event}");
+        }
+        // A failed one is printed as well, and still is exit code 1.
+        let output = agent.run(&[&send[..], &["1/0"]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let task: Value = serde_json::from_str(out(&output)).unwrap();
+        assert_eq!(task["status"]["state"], failed);
+    }
 }
 
 #[test]
@@ -334,7 +359,7 @@ fn get_and_cancel_print_the_task() {
     let done = agent.send("25*4");
     let id = done["id"].as_str().unwrap();
     assert_eq!(printed(&agent.run(&["get", id])), format!("{id} completed\n100\n"));
-    let output = agent.run(&["get", "--json", &agent.url(), id]);
+    let output = agent.run(&["get", "--json", "--protocol", "0.3", &agent.url(), id]);
     assert_eq!(serde_json::from_str::<Value>(printed(&output)).unwrap(), done);
     assert!(complaint(&agent.run(&["cancel", id]), 1).contains("already completed (-32002)"));
     let asked = agent.send("remember door code");
@@ -377,6 +402,8 @@ fn without_an_agent_every_client_command_names_the_url_and_the_fix() {
         &["send", "--stream", "25*4"],
         &["get", "x"],
         &["cancel", "x"],
+        &["list"],
+        &["subscribe", "x"],
         &["card"],
         &["status"],
         &["status", "--json"],
@@ -746,6 +773,7 @@ fn a_reader_that_has_left_is_no_reason_to_panic() {
         &["send", "--json", "25*4"],
         &["send", "--stream", "25*4"],
         &["send", "--stream", "--json", "25*4"],
+        &["list"],
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);

@@ -10,7 +10,9 @@ usage: tetherlet [COMMAND] [OPTIONS]
   spawn                 start it on a port that the system chooses
   send [URL] TEXT       send a message and print the reply (TEXT - reads standard input)
   get [URL] ID          print a task
+  list [URL]            print the agent's tasks, one a line
   cancel [URL] ID       end a task
+  subscribe [URL] ID    print a task as it goes on
   card [URL]            print an agent card, or verify its signatures
   status [URL]          what the agent does: tasks, memory, model, warnings
   check-config [FILE]   all problems of a configuration at once, and the memory it may take
@@ -55,28 +57,63 @@ Starts the agent in the foreground; spawn takes a port that the system chooses. 
       --print-logs         accepted for CodeTether's sake: logs always go to stderr
   PROJECT                  the directory to work in (default: the current one)";
 
-const SEND: &str = "\
+/// What every command takes that calls an agent.
+macro_rules! wire {
+    () => {
+        "\
+      --protocol V    speak A2A 0.3 or 1.0 (default: 1.0 if the agent's card has it)
+      --binding B     jsonrpc or rest (default: jsonrpc if the agent's card has it)
+      --tenant NAME   which of several agents behind one URL is meant; 1.0 only
+      --config FILE   where the local agent's address is read from"
+    };
+}
+
+const SEND: &str = concat!(
+    "\
 usage: tetherlet send [OPTIONS] [URL] TEXT
 
 Sends TEXT and prints the reply; TEXT - reads standard input. Exit code 1 when the task neither
 completed nor asked for input.
 
       --stream        print the reply as it is written
-      --json          print the task, or with --stream each event, as JSON, one a line
+      --json          print the task, or with --stream each event, as the agent wrote it, one a
+                      line
       --skill ID      choose a skill of the agent's card, for example calculator
       --context ID    the conversation this message belongs to
       --task ID       the task that asked for input
-      --config FILE   where the local agent's address is read from";
+",
+    wire!()
+);
 
-const GET: &str = "\
-usage: tetherlet get [--json] [URL] ID
-       tetherlet cancel [--json] [URL] ID
+const GET: &str = concat!(
+    "\
+usage: tetherlet get [OPTIONS] [URL] ID
+       tetherlet cancel [OPTIONS] [URL] ID
+       tetherlet subscribe [OPTIONS] [URL] ID
 
-Prints a task as it stands; cancel ends it first. Exit code 1 when there is no such task, or, for
-cancel, when it has ended already.
+Prints a task as it stands; cancel ends it first, subscribe goes on printing until it has ended.
+Exit code 1 when there is no such task; for cancel, when it has ended already; for subscribe, as
+for send.
 
-      --json          print the task as JSON
-      --config FILE   where the local agent's address is read from";
+      --json          print the task, for subscribe each event, as the agent wrote it, one a line
+",
+    wire!()
+);
+
+const LIST: &str = concat!(
+    "\
+usage: tetherlet list [OPTIONS] [URL]
+
+Prints the agent's tasks, the latest first: id, state, time, and the first line of the reply or of
+the message. A2A 0.3 has no lists: the agent must speak 1.0.
+
+      --json          print each task as the agent wrote it, one a line
+      --context ID    only tasks of this conversation
+      --status STATE  only tasks in this state, for example working or input-required
+      --limit N       at most so many (default: 50)
+",
+    wire!()
+);
 
 const CARD: &str = "\
 usage: tetherlet card [URL]
@@ -119,7 +156,8 @@ pub fn help_of(verb: &str) -> Option<&'static str> {
     match verb {
         "run" | "spawn" => Some(RUN),
         "send" => Some(SEND),
-        "get" | "cancel" => Some(GET),
+        "get" | "cancel" | "subscribe" => Some(GET),
+        "list" => Some(LIST),
         "card" => Some(CARD),
         "status" => Some(STATUS),
         "check-config" => Some(CHECK),

@@ -1,51 +1,87 @@
-//! Commands that talk to an agent: send, get, cancel, card, status.
+//! Commands that talk to an agent: send, get, cancel, subscribe, card, status; `list` has a file of its own.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{Read, Write};
+use std::iter::once;
 use std::path::PathBuf;
 
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::{Parser, ValueExt};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::a2a::read::{List, Str};
-use crate::base::ids::{Ids, uuid_into};
 use crate::base::json::Json;
 use crate::cli::{Failure, Settings, is_terminal, say, variable};
-use crate::outbound::client::{Client, ClientError};
+use crate::outbound::client::{
+    Binding, Call, Client, ClientError, Event, Outgoing, Part, Raw, Reply, State, Status, Version,
+    Wanted, joined,
+};
 
 /// Longest text that is read from standard input.
 const INPUT: u64 = 1024 * 1024;
+/// Bytes of streamed text that are remembered, to see what of it comes again.
+const REMEMBERED: usize = 8 * 1024 * 1024;
+/// Artifacts of which it is remembered.
+const ARTIFACTS: usize = 256;
+
+/// How an agent is talked to: flags of every command that calls one.
+const WIRE: [&str; 4] = ["config", "protocol", "binding", "tenant"];
 
 /// What `send` and its sisters are told.
 #[derive(Debug, Default)]
-struct Options {
-    json: bool,
+pub struct Options {
+    pub json: bool,
     stream: bool,
     values: bool,
     skill: Option<String>,
-    context: Option<String>,
+    pub context: Option<String>,
     task: Option<String>,
+    pub status: Option<State>,
+    pub limit: Option<u32>,
+    wanted: Wanted,
     settings: Settings,
     words: Vec<String>,
 }
 
 impl Options {
-    fn read(arguments: &[OsString], known: &[&str]) -> Result<Self, Failure> {
+    /// Reads the arguments of a command that takes these flags; [`WIRE`]'s when `calls`.
+    fn read(arguments: &[OsString], calls: bool, known: &[&str]) -> Result<Self, Failure> {
         let mut options = Self::default();
         let mut parser = Parser::from_args(arguments);
         while let Some(argument) = parser.next()? {
             match argument {
-                Long(name) if !known.contains(&name) => return Err(Long(name).unexpected().into()),
+                Long(name) if !(known.contains(&name) || calls && WIRE.contains(&name)) => {
+                    return Err(Long(name).unexpected().into());
+                }
                 Long("json") => options.json = true,
                 Long("stream") => options.stream = true,
                 Long("config") if known.contains(&"values") => options.values = true,
                 Long("skill") => options.skill = Some(parser.value()?.string()?),
                 Long("context") => options.context = Some(parser.value()?.string()?),
                 Long("task") => options.task = Some(parser.value()?.string()?),
+                Long("status") => options.status = Some(state(&parser.value()?.string()?)?),
+                Long("limit") => options.limit = Some(parser.value()?.parse()?),
+                Long("protocol") => {
+                    options.wanted.version = Some(match parser.value()?.string()?.as_str() {
+                        "0.3" => Version::V0_3,
+                        "1.0" => Version::V1_0,
+                        _ => return Err(Failure::Usage("--protocol: must be 0.3 or 1.0".into())),
+                    });
+                }
+                Long("binding") => {
+                    options.wanted.binding = Some(match parser.value()?.string()?.as_str() {
+                        "jsonrpc" => Binding::JsonRpc,
+                        "rest" => Binding::Rest,
+                        _ => {
+                            return Err(Failure::Usage(
+                                "--binding: must be jsonrpc or rest".into(),
+                            ));
+                        }
+                    });
+                }
+                Long("tenant") => options.wanted.tenant = Some(parser.value()?.string()?),
                 Long("config") => options.settings.file = Some(PathBuf::from(parser.value()?)),
                 Value(word) => options.words.push(word.string()?),
                 // A lone dash is a word to lexopt; every other short option is none of ours.
@@ -55,8 +91,13 @@ impl Options {
         Ok(options)
     }
 
-    /// The URL, given or the local agent's, and the words behind it.
-    fn target(&self, words: usize, usage: &str) -> Result<(Client, &[String]), Failure> {
+    /// The arguments of `list`.
+    pub fn of_list(arguments: &[OsString]) -> Result<Self, Failure> {
+        Self::read(arguments, true, &["json", "context", "status", "limit"])
+    }
+
+    /// The URL, if one is given, and the words behind it.
+    fn target(&self, words: usize, usage: &str) -> Result<(Option<&str>, &[String]), Failure> {
         // A text may begin like a URL, but goes on.
         let is_url = |word: &String| {
             (word.starts_with("http://") || word.starts_with("https://"))
@@ -67,16 +108,31 @@ impl Options {
         if rest.len() != words {
             return Err(Failure::Usage(format!("usage: tetherlet {usage}")));
         }
-        let url = match given {
-            Some(url) => url.clone(),
-            None => self.local_url()?,
-        };
-        Ok((Client::new(&url), rest))
+        Ok((given.map(String::as_str), rest))
     }
 
-    fn local_url(&self) -> Result<String, Failure> {
+    /// A client for the agent's pages, which asks for no card, and the words behind the URL.
+    fn pages(&self, words: usize, usage: &str) -> Result<(Client, &[String]), Failure> {
+        let (given, rest) = self.target(words, usage)?;
+        let (url, _) = self.url(given)?;
+        Ok((Client::at(&url)?, rest))
+    }
+
+    /// A client that speaks as the agent's card says, and the words behind the URL.
+    pub fn client(&self, words: usize, usage: &str) -> Result<(Client, &[String]), Failure> {
+        let (given, rest) = self.target(words, usage)?;
+        let (url, here) = self.url(given)?;
+        let wanted = Wanted { here, ..self.wanted.clone() };
+        Ok((Client::connect_as(&url, &wanted)?, rest))
+    }
+
+    /// The URL given, else the local agent's. The latter's own card may name a public URL instead: `true` for "here".
+    fn url(&self, given: Option<&str>) -> Result<(String, bool), Failure> {
+        if let Some(url) = given {
+            return Ok((url.to_owned(), false));
+        }
         if let Some(url) = variable("TETHERLET_URL").filter(|url| !url.is_empty()) {
-            return Ok(url);
+            return Ok((url, false));
         }
         let listen = self.settings.load()?.config.listen;
         let host = match listen.host.as_str() {
@@ -89,7 +145,23 @@ impl Options {
         } else {
             host.to_owned()
         };
-        Ok(format!("http://{host}:{}", listen.port))
+        Ok((format!("http://{host}:{}", listen.port), true))
+    }
+
+    /// What a hint must repeat to reach the same agent.
+    fn again(&self) -> String {
+        let url = self.target(1, "").ok().and_then(|(url, _)| url);
+        url.map_or_else(String::new, |url| format!("{url} "))
+    }
+}
+
+fn state(text: &str) -> Result<State, Failure> {
+    match State::read(text) {
+        State::Unknown => {
+            let names: Vec<&str> = State::ALL.iter().map(|state| state.name()).collect();
+            Err(Failure::Usage(format!("--status: must be one of {}", names.join(", "))))
+        }
+        state => Ok(state),
     }
 }
 
@@ -99,97 +171,27 @@ impl From<ClientError> for Failure {
             ClientError::Connect { .. } => {
                 format!("{error}; is it running (`tetherlet run`), and is the URL right?")
             }
+            ClientError::Version { asked, .. } => {
+                let other = match asked {
+                    Version::V0_3 => Version::V1_0,
+                    Version::V1_0 => Version::V0_3,
+                };
+                format!("{error}; try `--protocol {other}`")
+            }
             _ => error.to_string(),
         })
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct TaskView<'a> {
-    #[serde(borrow)]
-    id: Option<Str<'a>>,
-    #[serde(borrow)]
-    task_id: Option<Str<'a>>,
-    #[serde(borrow)]
-    kind: Option<Str<'a>>,
-    #[serde(borrow)]
-    status: Option<StatusView<'a>>,
-    #[serde(borrow, default)]
-    artifacts: Vec<ArtifactView<'a>>,
-    #[serde(borrow)]
-    artifact: Option<ArtifactView<'a>>,
-    #[serde(borrow, default)]
-    parts: Vec<PartView<'a>>,
-}
-
-#[derive(Deserialize)]
-struct StatusView<'a> {
-    #[serde(borrow)]
-    state: Str<'a>,
-    #[serde(borrow)]
-    message: Option<ArtifactView<'a>>,
-}
-
-/// A message too: only its parts matter here.
-#[derive(Deserialize)]
-struct ArtifactView<'a> {
-    #[serde(borrow, default)]
-    parts: Vec<PartView<'a>>,
-}
-
-#[derive(Deserialize)]
-struct PartView<'a> {
-    #[serde(borrow)]
-    text: Option<Str<'a>>,
-}
-
-fn texts<'v>(parts: &'v [PartView<'_>]) -> impl Iterator<Item = &'v str> {
-    parts.iter().filter_map(|part| part.text.as_ref().map(Str::as_str))
-}
-
-/// The texts, a line break between two of them.
-fn joined<'v>(texts: impl Iterator<Item = &'v str>) -> String {
-    texts.collect::<Vec<_>>().join("\n")
-}
-
-impl TaskView<'_> {
-    fn read(json: &str) -> Result<TaskView<'_>, Failure> {
-        serde_json::from_str(json).map_err(|error| {
-            Failure::Failed(format!("the agent's answer is not a task or a message: {error}"))
-        })
-    }
-
-    /// What the artifacts hold.
-    fn written(&self) -> String {
-        joined(self.artifacts.iter().flat_map(|artifact| texts(&artifact.parts)))
-    }
-
-    /// The reply: artifacts, else what the status says, else the message's own parts.
-    fn reply(&self) -> String {
-        let places = [self.written(), self.said(), joined(texts(&self.parts))];
-        places.into_iter().find(|text| !text.is_empty()).unwrap_or_default()
-    }
-
-    /// What the status says.
-    fn said(&self) -> String {
-        let said = self.status.as_ref().and_then(|status| status.message.as_ref());
-        said.map_or_else(String::new, |said| joined(texts(&said.parts)))
-    }
-
-    fn state(&self) -> &str {
-        self.status.as_ref().map_or("completed", |status| status.state.as_str())
-    }
-
-    fn id(&self) -> &str {
-        self.id.as_ref().or(self.task_id.as_ref()).map_or("", |id| id.as_str())
-    }
-}
-
 /// An agent's text as a terminal may have it: escape sequences could rewrite what stands there already.
-fn shown(text: &str) -> Cow<'_, str> {
+pub fn shown(text: &str) -> Cow<'_, str> {
+    if is_terminal() { tame(text) } else { Cow::Borrowed(text) }
+}
+
+/// The text without control characters.
+fn tame(text: &str) -> Cow<'_, str> {
     let is_unsafe = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if is_terminal() && text.contains(is_unsafe) {
+    if text.contains(is_unsafe) {
         Cow::Owned(text.replace(is_unsafe, "\u{fffd}"))
     } else {
         Cow::Borrowed(text)
@@ -197,108 +199,225 @@ fn shown(text: &str) -> Cow<'_, str> {
 }
 
 pub fn send(arguments: &[OsString]) -> Result<(), Failure> {
-    let known = ["stream", "json", "skill", "context", "task", "config"];
-    let options = Options::read(arguments, &known)?;
-    let (client, words) = options.target(1, "send [OPTIONS] [URL] TEXT (TEXT - reads stdin)")?;
-    let text = match words[0].as_str() {
+    let options = Options::read(arguments, true, &["stream", "json", "skill", "context", "task"])?;
+    let usage = "send [OPTIONS] [URL] TEXT (TEXT - reads stdin)";
+    let text = match options.target(1, usage)?.1[0].as_str() {
         "-" => standard_input()?,
         text => text.to_owned(),
     };
-    let params = message(&text, &options);
+    let (client, _) = options.client(1, usage)?;
+    let message = Outgoing {
+        context_id: options.context.clone(),
+        task_id: options.task.clone(),
+        metadata: options.skill.as_deref().map(chosen),
+        ..Outgoing::text(text)
+    };
     // What comes next goes to the same agent.
-    let at = if options.words.len() > 1 { format!("{} ", options.words[0]) } else { String::new() };
+    let at = options.again();
     if options.stream {
-        return stream(&client, &params, options.json, &at);
+        let events = client.events(&Call::Stream(&message))?;
+        return Printer::new(options.json).print(&mut events.raw(), &at);
     }
-    let json = client.call("message/send", &params)?;
+    let raw = client.call(&Call::Send(&message))?;
     if options.json {
-        say(&json)?;
+        say(raw.json())?;
     }
-    let task = TaskView::read(&json)?;
-    let (state, id) = (task.state(), task.id());
+    let reply = raw.reply()?;
+    let (id, said) = match &reply {
+        Reply::Task(task) => (task.id.as_str(), task.status.text()),
+        Reply::Message(_) => ("", String::new()),
+    };
+    let state = reply.state();
     if !options.json {
-        let reply = if state == "completed" { task.reply() } else { task.written() };
-        if state == "completed" || !reply.is_empty() {
-            say(shown(&reply))?;
+        let text = match &reply {
+            Reply::Task(task) if state != State::Completed => task.text(),
+            _ => reply.text(),
+        };
+        if state == State::Completed || !text.is_empty() {
+            say(shown(&text))?;
         }
-        if state == "input-required" {
-            say(shown(&task.said()))?;
+        if state == State::InputRequired {
+            say(shown(&said))?;
         }
     }
-    conclude(state, id, &task.said(), &at)
+    conclude(state, id, &said, &at)
 }
 
 /// What the state of an ended task means for the exit code. `at` is the agent's URL and a blank, if one was given.
-fn conclude(state: &str, id: &str, said: &str, at: &str) -> Result<(), Failure> {
+fn conclude(state: State, id: &str, said: &str, at: &str) -> Result<(), Failure> {
+    let id = tame(id);
     match state {
-        "completed" => Ok(()),
-        "input-required" => {
+        State::Completed => Ok(()),
+        State::InputRequired => {
             let _ = writeln!(
                 std::io::stderr(),
                 "(the agent waits for an answer: tetherlet send --task {id} {at}TEXT)"
             );
             Ok(())
         }
-        "working" | "submitted" => {
+        State::Working | State::Submitted => {
             Err(Failure::Failed(format!("the task goes on; see `tetherlet get {at}{id}`")))
         }
-        state if said.is_empty() => Err(Failure::Failed(format!("the task is {state}"))),
-        state => Err(Failure::Failed(format!("{state}: {said}"))),
+        state if said.is_empty() => Err(Failure::Failed(format!("the task is {}", state.name()))),
+        state => Err(Failure::Failed(format!("{}: {}", state.name(), tame(said)))),
     }
 }
 
-fn stream(client: &Client, params: &str, json: bool, at: &str) -> Result<(), Failure> {
-    let (mut state, mut id, mut said, mut printed) =
-        (String::new(), String::new(), String::new(), false);
-    let mut failure = None;
-    let streamed = client.stream("message/stream", params, &mut |event| {
-        let mut show = || -> Result<(), Failure> {
-            if json {
-                say(event)?;
-            }
-            let view = TaskView::read(event)?;
-            if view.status.is_some() || view.kind.as_ref().is_some_and(|k| k.as_str() == "message")
-            {
-                view.state().clone_into(&mut state);
-                said = view.said();
-            }
-            if !view.id().is_empty() {
-                view.id().clone_into(&mut id);
-            }
-            let pieces: Vec<&str> = match &view.artifact {
-                Some(artifact) => texts(&artifact.parts).collect(),
-                None => texts(&view.parts).collect(),
-            };
-            if !json && !pieces.is_empty() {
-                let mut out = std::io::stdout().lock();
-                for piece in pieces {
-                    out.write_all(shown(piece).as_bytes())?;
-                }
-                out.flush()?;
-                printed = true;
-            }
-            Ok(())
-        };
-        failure = show().err();
-        failure.is_none()
-    });
-    if let Some(failure) = failure {
-        return Err(failure);
+/// What a stream brings.
+type Items<'a> = dyn Iterator<Item = Result<Raw, ClientError>> + 'a;
+
+/// Prints a stream as it comes: pieces as they are, and of what comes again only what is new.
+struct Printer {
+    json: bool,
+    state: State,
+    id: String,
+    said: String,
+    cursor: Cursor,
+    /// The artifact printed last.
+    last: String,
+    /// The text of every artifact so far, without what was put between parts.
+    texts: Vec<(String, String)>,
+}
+
+/// What was printed last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cursor {
+    Untouched,
+    /// A line of its own.
+    Line,
+    /// A piece that ends within a line.
+    Within,
+    /// A piece that ends with a line break, which is the agent's.
+    Broken,
+}
+
+impl Printer {
+    const fn new(json: bool) -> Self {
+        Self {
+            json,
+            state: State::Unknown,
+            id: String::new(),
+            said: String::new(),
+            cursor: Cursor::Untouched,
+            last: String::new(),
+            texts: Vec::new(),
+        }
     }
-    if !json {
-        if printed {
+
+    fn print(mut self, items: &mut Items<'_>, at: &str) -> Result<(), Failure> {
+        let mut broken = None;
+        for raw in items {
+            match raw.and_then(|raw| raw.event().map(|event| (raw, event))) {
+                Ok((raw, event)) => self.take(&raw, event)?,
+                Err(error) => {
+                    broken = Some(error);
+                    break;
+                }
+            }
+        }
+        if matches!(self.cursor, Cursor::Within | Cursor::Broken) {
             say("")?;
         }
-        if state == "input-required" || (state == "completed" && !printed) {
-            say(shown(&said))?;
+        let is_said = self.state == State::Completed && self.cursor == Cursor::Untouched;
+        if !self.json && broken.is_none() && is_said {
+            say(shown(&self.said))?;
+        }
+        match broken {
+            None => conclude(self.state, &self.id, &self.said, at),
+            Some(error) if !self.id.is_empty() => {
+                let id = tame(&self.id);
+                Err(Failure::Failed(format!("{error}; the task goes on: tetherlet get {at}{id}")))
+            }
+            Some(error) => Err(error.into()),
         }
     }
-    match streamed {
-        Ok(()) => conclude(&state, &id, &said, at),
-        Err(error) if !id.is_empty() => {
-            Err(Failure::Failed(format!("{error}; the task goes on: tetherlet get {at}{id}")))
+
+    fn take(&mut self, raw: &Raw, event: Event) -> Result<(), Failure> {
+        if self.json {
+            say(raw.json())?;
         }
-        Err(error) => Err(error.into()),
+        match event {
+            Event::Task(task) => {
+                for artifact in &task.artifacts {
+                    self.artifact(&artifact.id, &artifact.parts, false)?;
+                }
+                self.status(task.id, &task.status)?;
+            }
+            Event::Status(update) => self.status(update.task_id, &update.status)?,
+            Event::Artifact(update) => {
+                self.id = update.task_id;
+                self.artifact(&update.artifact.id, &update.artifact.parts, update.append)?;
+            }
+            Event::Message(message) => {
+                self.state = State::Completed;
+                self.artifact("", &message.parts, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn status(&mut self, id: String, status: &Status) -> Result<(), Failure> {
+        let said = status.text();
+        let is_new = (self.state, &self.said) != (status.state, &said);
+        (self.id, self.state, self.said) = (id, status.state, said);
+        // A question may be the last thing for hours.
+        if !self.json && is_new && self.state == State::InputRequired {
+            if self.cursor == Cursor::Within {
+                say("")?;
+            }
+            say(shown(&self.said))?;
+            self.cursor = Cursor::Line;
+        }
+        Ok(())
+    }
+
+    fn artifact(&mut self, id: &str, parts: &[Part], append: bool) -> Result<(), Failure> {
+        if self.json {
+            return Ok(());
+        }
+        let new: String = parts.iter().filter_map(Part::text).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let at = self.texts.iter().position(|(known, _)| known == id);
+        let at = at.unwrap_or_else(|| {
+            self.texts.push((id.to_owned(), String::new()));
+            self.texts.len() - 1
+        });
+        let known = &mut self.texts[at].1;
+        let text = if append {
+            known.push_str(&new);
+            joined(parts)
+        } else {
+            let rest = new.strip_prefix(known.as_str()).map(str::to_owned);
+            let text = match rest {
+                Some(_) if known.is_empty() => joined(parts),
+                Some(rest) => rest,
+                // What stands there was replaced.
+                None => {
+                    self.last.clear();
+                    joined(parts)
+                }
+            };
+            *known = new;
+            text
+        };
+        let bytes: usize = self.texts.iter().map(|(id, text)| id.len() + text.len()).sum();
+        if bytes > REMEMBERED || self.texts.len() > ARTIFACTS {
+            self.texts.clear();
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        let mut out = std::io::stdout().lock();
+        if self.cursor == Cursor::Within && self.last != id {
+            out.write_all(b"\n")?;
+        }
+        out.write_all(shown(&text).as_bytes())?;
+        out.flush()?;
+        id.clone_into(&mut self.last);
+        self.cursor = if text.ends_with('\n') { Cursor::Broken } else { Cursor::Within };
+        Ok(())
     }
 }
 
@@ -311,87 +430,77 @@ fn standard_input() -> Result<String, Failure> {
     Ok(text)
 }
 
-fn message(text: &str, options: &Options) -> String {
-    let mut id = String::new();
-    uuid_into(&mut id, &Ids::new(Box::new(crate::base::ids::random)).uuid());
-    let mut json = Json::with_capacity(text.len() + 256);
+/// The metadata by which a tetherlet's skill is chosen.
+fn chosen(skill: &str) -> String {
+    let mut json = Json::with_capacity(64);
     json.open_object();
-    json.key("message");
-    json.open_object();
-    json.member("kind", "message");
-    json.member("messageId", &id);
-    json.member("role", "user");
-    json.key("parts");
-    json.open_array();
-    json.open_object();
-    json.member("kind", "text");
-    json.member("text", text);
-    json.close_object();
-    json.close_array();
-    if let Some(context) = &options.context {
-        json.member("contextId", context);
-    }
-    if let Some(task) = &options.task {
-        json.member("taskId", task);
-    }
-    if let Some(skill) = &options.skill {
-        json.key("metadata");
-        json.open_object();
-        json.member("skill", skill);
-        json.close_object();
-    }
-    json.close_object();
+    json.member("skill", skill);
     json.close_object();
     json.into_string()
 }
 
 pub fn get(arguments: &[OsString]) -> Result<(), Failure> {
-    let options = Options::read(arguments, &["json", "config"])?;
-    let (client, words) = options.target(1, "get [--json] [URL] ID")?;
-    print_task(&client.call("tasks/get", &by_id(&words[0]))?, options.json)
+    let options = Options::read(arguments, true, &["json"])?;
+    let (client, words) = options.client(1, "get [OPTIONS] [URL] ID")?;
+    let call = Call::Get { id: &words[0], history_length: None };
+    print_task(&client.call(&call)?, options.json)
 }
 
 pub fn cancel(arguments: &[OsString]) -> Result<(), Failure> {
-    let options = Options::read(arguments, &["json", "config"])?;
-    let (client, words) = options.target(1, "cancel [--json] [URL] ID")?;
-    print_task(&client.call("tasks/cancel", &by_id(&words[0]))?, options.json)
+    let options = Options::read(arguments, true, &["json"])?;
+    let (client, words) = options.client(1, "cancel [OPTIONS] [URL] ID")?;
+    print_task(&client.call(&Call::Cancel { id: &words[0] })?, options.json)
 }
 
-fn by_id(id: &str) -> String {
-    let mut json = Json::with_capacity(64);
-    json.open_object();
-    json.member("id", id);
-    json.close_object();
-    json.into_string()
-}
-
-fn print_task(json: &str, as_json: bool) -> Result<(), Failure> {
+fn print_task(raw: &Raw, as_json: bool) -> Result<(), Failure> {
     if as_json {
-        return say(json);
+        return say(raw.json());
     }
-    let task = TaskView::read(json)?;
-    say(format_args!("{} {}", task.id(), task.state()))?;
-    let (reply, said) = (task.reply(), task.said());
+    let task = raw.task()?;
+    say(format_args!("{} {}", shown(&task.id), task.status.state.name()))?;
+    let (text, said) = (task.text(), task.status.text());
+    let reply = if text.is_empty() { &said } else { &text };
     if !reply.is_empty() {
-        say(shown(&reply))?;
+        say(shown(reply))?;
     }
     // Why it failed stands beside what had come of the reply.
-    if task.state() == "completed" || said.is_empty() || said == reply {
+    if task.status.state == State::Completed || said.is_empty() || said == *reply {
         Ok(())
     } else {
         say(shown(&said))
     }
 }
 
+pub fn subscribe(arguments: &[OsString]) -> Result<(), Failure> {
+    let options = Options::read(arguments, true, &["json"])?;
+    let (client, words) = options.client(1, "subscribe [OPTIONS] [URL] ID")?;
+    let (id, at) = (&words[0], options.again());
+    let printer = Printer::new(options.json);
+    let error = match client.events(&Call::Subscribe { id }) {
+        Ok(mut events) => match events.next_raw() {
+            Some(Ok(first)) => return printer.print(&mut once(Ok(first)).chain(events.raw()), &at),
+            Some(Err(error)) => error,
+            None => ClientError::Lost("nothing came".to_owned()),
+        },
+        Err(error) => error,
+    };
+    // Agents refuse to watch a task that has ended, some by ending the stream; it still can be shown.
+    if !matches!(error, ClientError::Refused { .. } | ClientError::Lost(_)) {
+        return Err(error.into());
+    }
+    let raw = client.call(&Call::Get { id, history_length: None })?;
+    let task = raw.task()?;
+    if !task.status.state.is_final() {
+        return Err(error.into());
+    }
+    printer.print(&mut once(Ok(raw)), &at)
+}
+
 /// An agent's card, and the line to the agent.
 pub fn fetch_card(arguments: &[OsString]) -> Result<(Client, String), Failure> {
-    let options = Options::read(arguments, &["config", "json"])?;
-    let (client, _) = options.target(0, "card [URL]")?;
-    let card = match client.page("/.well-known/agent-card.json") {
-        // The name that A2A 0.2 had.
-        Err(ClientError::Http { status: 404, .. }) => client.page("/.well-known/agent.json")?,
-        card => card?,
-    };
+    let options = Options::read(arguments, false, &["config", "json"])?;
+    let (client, _) = options.pages(0, "card [URL]")?;
+    let card = client.card_json()?;
     Ok((client, card))
 }
 
@@ -423,7 +532,7 @@ impl<'a> Page<'a> {
 }
 
 pub fn status(arguments: &[OsString]) -> Result<(), Failure> {
-    let options = Options::read(arguments, &["json", "config", "values"])?;
+    let options = Options::read(arguments, false, &["json", "config", "values"])?;
     if options.values {
         if !options.words.is_empty() {
             let usage = "usage: tetherlet status --config (TETHERLET_CONFIG names another file)";
@@ -434,7 +543,7 @@ pub fn status(arguments: &[OsString]) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let (client, _) = options.target(0, "status [--json] [URL]")?;
+    let (client, _) = options.pages(0, "status [--json] [URL]")?;
     let json = client.page("/status.json")?;
     if options.json {
         return say(json);

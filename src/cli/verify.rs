@@ -133,7 +133,8 @@ fn fetch_keys(
         ));
     }
     // A page's path follows its agent's URL, which is all there is here.
-    let text = Client::new(jku).page("").map_err(|error| error.to_string())?;
+    let text =
+        Client::at(jku).and_then(|there| there.page("")).map_err(|error| error.to_string())?;
     let keys = Keys::read(&text).map_err(|error| format!("{} {error}", shown(jku)))?;
     *source = Some((jku.to_owned(), keys));
     Ok(())

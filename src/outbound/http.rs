@@ -57,12 +57,18 @@ pub fn agent(url: &str, timeouts: Timeouts) -> Agent {
 fn is_loopback(url: &str) -> bool {
     let host = url.split("://").nth(1).unwrap_or(url);
     let host = host.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = match host.strip_prefix('[') {
+    is_here(match host.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
-    };
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    })
+}
+
+/// Whether a host, without brackets and port, is this machine by its name or number.
+pub fn is_here(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -72,7 +78,7 @@ mod tests {
     #[test]
     fn loopback_is_known_by_name_and_number() {
         for url in
-            ["http://localhost:1/x", "http://127.0.0.1", "http://[::1]:80/", "https://LOCALHOST"]
+            ["http://localhost:1/x", "http://127.0.0.1", "http://[::1]:80/", "https://LOCALHOST."]
         {
             assert!(is_loopback(url), "{url}");
         }
