@@ -54,8 +54,66 @@ pub enum A2aError {
         /// Seconds until it is worth another try.
         retry_after_s: u32,
         /// What is full.
-        what: &'static str,
+        what: Busy,
     },
+}
+
+/// What is full when the answer is "busy".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// Nothing is: the agent takes no more because it stops.
+    Stopping,
+    /// The connections.
+    Connections,
+    /// The event streams.
+    Streams,
+    /// The bytes for requests.
+    Requests,
+    /// The bytes for large replies.
+    Replies,
+    /// The queue for a thread.
+    Queue,
+    /// The store, of tasks that have not ended.
+    Store,
+    /// The store, for what a task would add to itself.
+    Growth,
+    /// The caller's share of the store.
+    Share,
+    /// The webhooks of one task.
+    Hooks,
+}
+
+impl Busy {
+    /// One word for each, in the order of the variants.
+    pub const NAMES: [&'static str; 10] = [
+        "stopping",
+        "connections",
+        "streams",
+        "requests",
+        "replies",
+        "queue",
+        "store",
+        "growth",
+        "share",
+        "hooks",
+    ];
+}
+
+impl fmt::Display for Busy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stopping => "the agent is stopping",
+            Self::Connections => "too many connections",
+            Self::Streams => "too many event streams",
+            Self::Requests => "too many requests in flight",
+            Self::Replies => "too many large replies under way",
+            Self::Queue => "too many tasks wait already",
+            Self::Store => "the task store is full of unfinished tasks",
+            Self::Growth => "the task store is full",
+            Self::Share => "this caller has its share of tasks already",
+            Self::Hooks => "a task has at most 4 push notification configs",
+        })
+    }
 }
 
 /// What an error is called on each binding.
@@ -75,6 +133,58 @@ const INVALID: &str = "INVALID_ARGUMENT";
 const PRECONDITION: &str = "FAILED_PRECONDITION";
 
 impl A2aError {
+    /// A name for each sort of error, at the place that [`A2aError::number`] gives.
+    pub const NAMES: [&'static str; 21] = [
+        "parse",
+        "invalid_request",
+        "method_not_found",
+        "no_such_path",
+        "method_not_allowed",
+        "invalid_params",
+        "internal",
+        "task_not_found",
+        "task_not_cancelable",
+        "push_notification_not_supported",
+        "unsupported_operation",
+        "media_type",
+        "content_type_not_supported",
+        "extended_card_not_configured",
+        "extension_support_required",
+        "version_not_supported",
+        "too_large",
+        "body_broken",
+        "body_too_slow",
+        "forbidden",
+        "busy",
+    ];
+
+    /// Which sort of error this is, for counting.
+    pub const fn number(&self) -> usize {
+        match self {
+            Self::Parse(_) => 0,
+            Self::InvalidRequest(_) => 1,
+            Self::MethodNotFound(_) => 2,
+            Self::NoSuchPath(_) => 3,
+            Self::MethodNotAllowed(_) => 4,
+            Self::InvalidParams(_) => 5,
+            Self::Internal(_) => 6,
+            Self::TaskNotFound => 7,
+            Self::TaskNotCancelable(_) => 8,
+            Self::PushNotificationNotSupported => 9,
+            Self::UnsupportedOperation(_) => 10,
+            Self::MediaType(_) => 11,
+            Self::ContentTypeNotSupported(_) => 12,
+            Self::ExtendedCardNotConfigured => 13,
+            Self::ExtensionSupportRequired(_) => 14,
+            Self::VersionNotSupported(_) => 15,
+            Self::TooLarge(_) => 16,
+            Self::BodyBroken => 17,
+            Self::BodyTooSlow => 18,
+            Self::Forbidden(_) => 19,
+            Self::Busy { .. } => 20,
+        }
+    }
+
     /// The error's codes.
     pub const fn wire(&self) -> Wire {
         let (code, status, name, reason) = match self {
@@ -304,5 +414,56 @@ mod tests {
                 .to_owned()
                 + r#"{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"TASK_NOT_FOUND","domain":"a2a-protocol.org"}]}}"#
         );
+    }
+
+    #[test]
+    fn every_sort_of_error_is_counted_under_its_own_name() {
+        let all = [
+            A2aError::Parse(String::new()),
+            A2aError::InvalidRequest(String::new()),
+            A2aError::MethodNotFound(String::new()),
+            A2aError::NoSuchPath(""),
+            A2aError::MethodNotAllowed(""),
+            A2aError::InvalidParams(String::new()),
+            A2aError::Internal(""),
+            A2aError::TaskNotFound,
+            A2aError::TaskNotCancelable(TaskState::Completed),
+            A2aError::PushNotificationNotSupported,
+            A2aError::UnsupportedOperation(String::new()),
+            A2aError::MediaType(String::new()),
+            A2aError::ContentTypeNotSupported(String::new()),
+            A2aError::ExtendedCardNotConfigured,
+            A2aError::ExtensionSupportRequired(""),
+            A2aError::VersionNotSupported(""),
+            A2aError::TooLarge(0),
+            A2aError::BodyBroken,
+            A2aError::BodyTooSlow,
+            A2aError::Forbidden(""),
+            A2aError::Busy { retry_after_s: 0, what: Busy::Hooks },
+        ];
+        let names: Vec<&str> = all.iter().map(|error| A2aError::NAMES[error.number()]).collect();
+        assert_eq!(names, A2aError::NAMES);
+        for (error, name) in all.iter().zip(names) {
+            let variant = format!("{error:?}").to_ascii_lowercase();
+            assert!(variant.starts_with(&name.replace('_', "")), "{variant} is no {name}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_full_is_counted_under_its_own_name() {
+        let all = [
+            Busy::Stopping,
+            Busy::Connections,
+            Busy::Streams,
+            Busy::Requests,
+            Busy::Replies,
+            Busy::Queue,
+            Busy::Store,
+            Busy::Growth,
+            Busy::Share,
+            Busy::Hooks,
+        ];
+        assert_eq!(all.map(|what| format!("{what:?}").to_ascii_lowercase()), Busy::NAMES);
+        assert_eq!(all.map(|what| Busy::NAMES[what as usize]), Busy::NAMES);
     }
 }

@@ -8,6 +8,7 @@ pub mod feed;
 pub mod memory;
 pub mod queue;
 pub mod skills;
+pub mod stats;
 pub mod store;
 
 use std::rc::Rc;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use smallvec::{SmallVec, smallvec};
 
 use crate::a2a::dialect::Dialect;
-use crate::a2a::error::A2aError;
+use crate::a2a::error::{A2aError, Busy};
 use crate::a2a::model::{Artifact, Message, Part, Parts, Status, Task, TaskState};
 use crate::a2a::op::{Filter, Hook, Operation, Place, Principal, Scope, Send};
 use crate::base::budget::Budget;
@@ -29,6 +30,7 @@ use crate::engine::feed::{Cursor, ENTRIES, Read};
 use crate::engine::memory::{Memory, MemoryFull};
 use crate::engine::queue::{Bounds, Late, Queue, Timers};
 use crate::engine::skills::{Choice, INLINE_TEXT, MEMORY, choose, reads, refusal};
+use crate::engine::stats::{RelayEnd, Stats};
 use crate::engine::store::{Ask, Full, Pending, Slot, Store};
 use crate::llm::{Finish as TurnFinish, ModelError, Role as Speaker, Said, Turn, TurnEnd};
 use crate::skills::memory::{Answer, Command, normal_key};
@@ -137,23 +139,6 @@ pub struct Page {
 const PAGE_BYTES: usize = 256 * 1024;
 /// Webhooks of one task.
 const HOOKS: usize = 4;
-
-/// Counters since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Tasks taken.
-    pub submitted: u64,
-    /// Tasks by how they ended.
-    pub completed: u64,
-    /// Ended without a result.
-    pub failed: u64,
-    /// Ended by their caller.
-    pub canceled: u64,
-    /// Nobody here could do them.
-    pub rejected: u64,
-    /// Messages refused because something was full.
-    pub busy: u64,
-}
 
 /// How a task's work turned out.
 #[derive(Debug)]
@@ -307,10 +292,10 @@ impl Engine {
         let slot = self.store.slot(at).ok_or(A2aError::TaskNotFound)?;
         let known = slot.hooks.iter().position(|known| known.id == hook.id);
         if known.is_none() && slot.hooks.len() == HOOKS {
-            return Err(self.busy("a task has at most 4 push notification configs"));
+            return Err(self.busy(Busy::Hooks));
         }
         let grown = self.store.grow(at, hook.heap_bytes() + 16);
-        grown.map_err(|_| self.busy("the task store is full"))?;
+        grown.map_err(|_| self.busy(Busy::Growth))?;
         let slot = self.store.slot_mut(at).ok_or(A2aError::TaskNotFound)?;
         match known {
             Some(known) => slot.hooks[known] = hook.clone(),
@@ -347,7 +332,7 @@ impl Engine {
 
     fn submit(&mut self, send: Send, scope: &Scope, now: Now) -> Result<TaskId, A2aError> {
         if self.draining {
-            return Err(self.busy("the agent is stopping"));
+            return Err(self.busy(Busy::Stopping));
         }
         if let Some(id) = send.task {
             return self.carry_on(id, send, scope, now);
@@ -380,7 +365,7 @@ impl Engine {
         if let Some(ask) = ask
             && !self.queue.has_room(ask.lane())
         {
-            return Err(self.busy("too many tasks wait already"));
+            return Err(self.busy(Busy::Queue));
         }
         let at = self.keep(send, scope, now)?;
         let slot = self.store.slot_mut(at).expect("it was just stored");
@@ -418,8 +403,8 @@ impl Engine {
         });
         let at = match stored {
             Ok(at) => at,
-            Err(Full::Store) => return Err(self.busy("the task store is full of unfinished tasks")),
-            Err(Full::Share) => return Err(self.busy("this caller has its share of tasks already")),
+            Err(Full::Store) => return Err(self.busy(Busy::Store)),
+            Err(Full::Share) => return Err(self.busy(Busy::Share)),
             Err(Full::Task) => {
                 return Err(A2aError::InvalidParams(format!(
                     "message: one task may hold {} bytes",
@@ -480,7 +465,7 @@ impl Engine {
             self.set_hook(at, *hook)?;
         }
         let bytes = message.heap_bytes() + 64;
-        self.store.grow(at, bytes).map_err(|_| self.busy("the task store is full"))?;
+        self.store.grow(at, bytes).map_err(|_| self.busy(Busy::Growth))?;
         let slot = self.store.slot_mut(at).ok_or(A2aError::TaskNotFound)?;
         slot.pending = None;
         let question = slot.task.status.message.take();
@@ -665,12 +650,19 @@ impl Engine {
         if state.is_final() {
             return Err(A2aError::TaskNotCancelable(state));
         }
-        self.queue.drop_task(id);
+        self.drop_job(id);
         self.end(at, TaskState::Canceled, "Canceled by the caller", now);
         Ok(())
     }
 
-    fn busy(&mut self, what: &'static str) -> A2aError {
+    /// Nobody waits any more for what a task's job would say.
+    fn drop_job(&mut self, id: TaskId) {
+        if self.queue.drop_task(id) == Some(Lane::Relay) {
+            self.stats.relay_ended(RelayEnd::Canceled);
+        }
+    }
+
+    fn busy(&mut self, what: Busy) -> A2aError {
         self.stats.busy += 1;
         A2aError::Busy { retry_after_s: RETRY_AFTER_S, what }
     }
@@ -700,6 +692,7 @@ impl Engine {
                 Lane::Local => None,
             };
             let (run, cancel) = self.queue.start(id, timers, now)?;
+            self.stats.relays += u64::from(lane == Lane::Relay);
             self.arm_jobs();
             return Some(Job { run, work, cancel, lease });
         }
@@ -852,6 +845,9 @@ impl Engine {
     }
 
     fn fail(&mut self, at: usize, error: &ModelError, now: Now) {
+        if self.store.slot(at).is_some_and(|slot| slot.ask == Some(Ask::Turn)) {
+            self.stats.relay_ended(RelayEnd::failed(error));
+        }
         let key_source = self.settings.brain.as_ref().map_or("the key", |brain| &*brain.key_source);
         let text = error.explain(key_source).to_string();
         self.end(at, TaskState::Failed, &text, now);
@@ -863,6 +859,12 @@ impl Engine {
         let fits = self.store.grow(at, metadata.len() + 32).is_ok();
         let Some(slot) = self.store.slot_mut(at) else { return };
         slot.task.metadata = fits.then(|| metadata.into());
+        let is_empty = slot.task.artifacts.is_empty();
+        self.stats.spent(turn.usage);
+        self.stats.relay_ended(match RelayEnd::finished(turn.finish) {
+            RelayEnd::Ok if is_empty => RelayEnd::Empty,
+            end => end,
+        });
         let refusal = match turn.finish {
             TurnFinish::Stop | TurnFinish::Length | TurnFinish::Other => None,
             TurnFinish::Filtered => Some("The provider's content filter stopped the reply"),
@@ -968,7 +970,7 @@ impl Engine {
             .map(|(_, slot)| slot.task.id)
             .collect();
         for id in live {
-            self.queue.drop_task(id);
+            self.drop_job(id);
             if let Some(at) = self.store.find(id) {
                 self.end(at, TaskState::Failed, "The agent stopped before the task was done", now);
             }

@@ -220,16 +220,17 @@ impl Queue {
         }
     }
 
-    /// The task wants no job any more: it stops waiting, or its job is stopped and its late words are dropped.
-    pub fn drop_task(&mut self, id: TaskId) {
+    /// The task wants no job any more: it stops waiting, or its job is stopped and its late words are dropped. Returns
+    /// the lane of a job that was stopped.
+    pub fn drop_task(&mut self, id: TaskId) -> Option<Lane> {
         self.is_parked = false;
         if let Some(at) = self.waiting.iter().position(|waiting| waiting.id == id) {
             self.waiting.remove(at);
         }
-        if let Some(job) = self.running.iter_mut().find(|job| job.task == Some(id)) {
-            job.task = None;
-            job.cancel.fire();
-        }
+        let job = self.running.iter_mut().find(|job| job.task == Some(id))?;
+        job.task = None;
+        job.cancel.fire();
+        Some(job.lane)
     }
 
     /// A job whose timer has run out, with the time it was given.
@@ -252,6 +253,11 @@ impl Queue {
             Lane::Local => 1,
         };
         bound.saturating_sub(self.running_in(lane))
+    }
+
+    /// The bounds.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
     }
 
     /// Jobs of `lane` that have a thread.

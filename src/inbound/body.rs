@@ -11,7 +11,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::a2a::binding::Binding;
-use crate::a2a::error::A2aError;
+use crate::a2a::error::{A2aError, Busy};
 use crate::a2a::model::TaskState;
 use crate::a2a::op::Event;
 use crate::base::budget::{Budget, Lease};
@@ -79,7 +79,7 @@ impl Bodies {
         if bytes <= SMALL_REPLY {
             return Ok(None);
         }
-        let busy = A2aError::Busy { retry_after_s: 1, what: "too many large replies under way" };
+        let busy = A2aError::Busy { retry_after_s: 1, what: Busy::Replies };
         self.all.take(bytes).map(Some).ok_or(busy)
     }
 

@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use crate::a2a::binding::Binding;
 use crate::a2a::card::Extension;
 use crate::a2a::dialect::{Dialect, Version};
-use crate::a2a::error::A2aError;
+use crate::a2a::error::{A2aError, Busy};
 use crate::a2a::jsonrpc::{self, Id};
 use crate::a2a::op::{Event, Operation, Principal, Scope};
 use crate::a2a::rest::{self, Query, Target};
@@ -240,7 +240,7 @@ async fn collect(
         Ok(Ok(collected)) => Ok(Some(collected)),
         Ok(Err(BodyError::TooLarge)) => Err(A2aError::TooLarge(limit)),
         Ok(Err(BodyError::NoRoom)) => {
-            Err(A2aError::Busy { retry_after_s: 1, what: "too many requests in flight" })
+            Err(A2aError::Busy { retry_after_s: 1, what: Busy::Requests })
         }
         Ok(Err(BodyError::Broken)) => Err(A2aError::BodyBroken),
         Err(_) => Err(A2aError::BodyTooSlow),
@@ -441,7 +441,7 @@ fn say_task(
     Ok(Said::Reply(text, room))
 }
 
-const STREAMS_FULL: A2aError = A2aError::Busy { retry_after_s: 5, what: "too many event streams" };
+const STREAMS_FULL: A2aError = A2aError::Busy { retry_after_s: 5, what: Busy::Streams };
 
 /// `application/json`, `application/*+json`, with or without parameters.
 fn is_json(media_type: &[u8]) -> bool {

@@ -13,7 +13,7 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use crate::a2a::card::{Card, JWKS_PATH};
-use crate::a2a::error::A2aError;
+use crate::a2a::error::{A2aError, Busy};
 use crate::a2a::op::Principal;
 use crate::base::clock::is_http_date_since;
 use crate::base::limits::Limits;
@@ -110,7 +110,7 @@ async fn answer(
             }
         }
         _ if peer.surplus => {
-            let busy = A2aError::Busy { retry_after_s: 1, what: "too many connections" };
+            let busy = A2aError::Busy { retry_after_s: 1, what: Busy::Connections };
             closing(refusal(peer, &Way::of(&request), &busy))
         }
         "/.well-known/agent-card.json" | "/.well-known/agent.json" if get => {
