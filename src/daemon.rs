@@ -30,6 +30,7 @@ use crate::engine::queue::{Bounds, Timers};
 use crate::engine::{Brain, Engine, Settings, skills};
 use crate::inbound::body::Bodies;
 use crate::inbound::cell::EngineCell;
+use crate::inbound::counters::Counters;
 use crate::inbound::listen;
 use crate::inbound::pages::About;
 use crate::inbound::service::Front;
@@ -274,6 +275,7 @@ fn front(loaded: &Loaded, address: SocketAddr) -> Front {
         model: loaded.route.as_ref().map(|route| (route.label(), route.provider.base_url.clone())),
         started: Now::read().mono,
         pid: std::process::id(),
+        metrics_open: config.listen.metrics_open,
     };
     let card = card(loaded, &identity);
     let settings = Settings {
@@ -292,6 +294,7 @@ fn front(loaded: &Loaded, address: SocketAddr) -> Front {
         streams: Cell::new(0),
         connections: Cell::new(0),
         requests: Cell::new(0),
+        counters: Counters::default(),
     }
 }
 

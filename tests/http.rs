@@ -492,6 +492,7 @@ fn a_wrong_method_is_405_and_names_the_right_ones() {
         "/health/ready",
         "/health/detail",
         "/status.json",
+        "/metrics",
         "/agents",
     ] {
         for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
@@ -673,7 +674,7 @@ fn health_status_and_agents_are_pages_of_their_own() {
 #[test]
 fn no_page_may_be_taken_for_another_type() {
     let agent = Agent::start(&[], &[]);
-    for path in ["/", "/health", "/status.json", "/agents", "/v1/message/send"] {
+    for path in ["/", "/health", "/status.json", "/metrics", "/agents", "/v1/message/send"] {
         let page = agent.get(path);
         assert_eq!(page.header("x-content-type-options"), Some("nosniff"), "{path}");
         assert!(!page.header("content-type").unwrap().contains("html"), "{path}");

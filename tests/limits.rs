@@ -244,7 +244,7 @@ fn a_reader_that_takes_nothing_is_dropped_and_nobody_else_waits() {
 }
 
 #[test]
-fn above_the_connection_limit_only_health_is_answered() {
+fn above_the_connection_limit_only_monitors_are_answered() {
     let agent = Agent::configured("[limits]\nconnections = 4\nstreams = 4\nper-address = 4\n", &[]);
     let mut lines: Vec<Line> = (0..4).map(|_| Line::open(agent.address)).collect();
     for line in &mut lines {
@@ -255,6 +255,7 @@ fn above_the_connection_limit_only_health_is_answered() {
     assert_busy(&agent.get("/status.json"), "too many connections");
     assert_eq!(agent.get("/health").body, "ok");
     assert_eq!(agent.get("/health/ready").body, "ready");
+    assert_eq!(agent.get("/metrics").status, 200);
     // Those inside do not notice.
     for line in &mut lines {
         assert_eq!(reply_of(&line.call(&calculation()).json()["result"]), "100");

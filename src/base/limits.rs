@@ -37,7 +37,7 @@ pub const PROGRAM_BYTES: usize = 3 * MIB;
 /// The bounds in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections; a few more are accepted only to answer health checks and "busy".
+    /// Open connections; a few more are accepted only to answer monitors and "busy".
     pub connections: usize,
     /// Event streams open at once, of those connections.
     pub streams: usize,

@@ -471,6 +471,13 @@ pub static KEYS: &[Key] = &[
         "serve other machines although no token is asked for",
     ),
     key(
+        "listen.metrics-open",
+        Kind::Bool,
+        |c| Place::Bool(&mut c.listen.metrics_open),
+        &[],
+        "tell /metrics to other machines as well",
+    ),
+    key(
         "model.default",
         Kind::Line { max: 256 },
         |c| Place::MaybeText(&mut c.model.default),

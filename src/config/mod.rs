@@ -107,11 +107,19 @@ pub struct Listen {
     pub public_url: Option<String>,
     /// Whether other machines are served although no token is asked for.
     pub trust_lan: bool,
+    /// Whether other machines may read `/metrics`.
+    pub metrics_open: bool,
 }
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { host: "127.0.0.1".to_owned(), port: 4097, public_url: None, trust_lan: false }
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 4097,
+            public_url: None,
+            trust_lan: false,
+            metrics_open: false,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The listening socket, the accept loop, and the end of it.
 //!
-//! Connections above the limit are accepted up to a small reserve, only to answer health checks and to say "busy".
+//! Connections above the limit are accepted up to a small reserve, only to answer monitors and to say "busy".
 //! Above that they wait in the kernel. One address holds a share of the connections; loopback is exempt.
 
 use std::cell::RefCell;
@@ -104,10 +104,12 @@ fn admit(door: &Rc<Door>, stream: TcpStream, address: SocketAddr, stop: &watch::
         let open = addresses.get(&ip).copied().unwrap_or(0);
         if open >= limits.per_address || addresses.insert(ip, open + 1).is_err() {
             log::debug!("peer={address} has its share of connections");
+            door.front.counters.connections.add(1);
             return;
         }
         counted = Some(ip);
     }
+    door.front.counters.connections.add(0);
     let open = door.front.connections.get() + 1;
     door.front.connections.set(open);
     let permit = Permit { door: door.clone(), address: counted };

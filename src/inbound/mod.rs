@@ -6,8 +6,11 @@
 
 pub mod body;
 pub mod cell;
+pub mod counters;
 pub mod io;
 pub mod listen;
+pub mod metrics;
 pub mod pages;
+pub mod process;
 pub mod protocol;
 pub mod service;

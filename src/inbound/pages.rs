@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::a2a::model::TaskState;
 use crate::base::json::Json;
 use crate::base::limits::TASKS;
+use crate::inbound::process::resident_bytes;
 use crate::inbound::service::Front;
 use crate::work::Lane;
 
@@ -25,6 +26,8 @@ pub struct About {
     pub started: std::time::Duration,
     /// The program's process id.
     pub pid: u32,
+    /// Whether other machines may read `/metrics`.
+    pub metrics_open: bool,
 }
 
 /// `/health/detail`: enough for a monitor, nothing that a stranger should not see.
@@ -131,7 +134,7 @@ pub fn status(front: &Rc<Front>) -> String {
         );
     });
     json.key("residentBytes");
-    json.number(resident_bytes());
+    json.number(resident_bytes().unwrap_or(0));
     json.close_object();
     json.into_string()
 }
@@ -144,15 +147,4 @@ fn object(json: &mut Json, name: &str, members: &[(&str, u64)]) {
         json.number(*value);
     }
     json.close_object();
-}
-
-/// Memory of this process that is in RAM, or zero where the kernel does not tell.
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|number| number.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
 }

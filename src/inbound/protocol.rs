@@ -151,24 +151,24 @@ async fn answer(
     let (path, query) = address.split_once('?').unwrap_or((&address, ""));
     let target = if way.binding.rpc.is_none() {
         let Some(target) = Target::parse(path) else {
-            return refusal(peer, &way, &A2aError::NoSuchPath(WHAT_IS_WHERE));
+            return refusal(front, peer, &way, &A2aError::NoSuchPath(WHAT_IS_WHERE));
         };
         if !target.allows(method) {
-            return not_allowed(peer, &way, target.allowed());
+            return not_allowed(front, peer, &way, target.allowed());
         }
         if let Err(error) = version.allows(target.dialect) {
-            return closing(refusal(peer, &way, &error));
+            return closing(refusal(front, peer, &way, &error));
         }
         Some(target)
     } else {
         if method != rest::Method::Post {
-            return not_allowed(peer, &way, "POST");
+            return not_allowed(front, peer, &way, "POST");
         }
         None
     };
     let collected = match collect(front, &mut request, target.is_none()).await {
         Ok(collected) => collected,
-        Err(error) => return closing(refusal(peer, &way, &error)),
+        Err(error) => return closing(refusal(front, peer, &way, &error)),
     };
     drop(request);
     let body = collected.as_ref().map_or(&[][..], |collected| &collected.bytes);
@@ -185,9 +185,12 @@ async fn answer(
     };
     match said {
         Ok(Said::Reply(text, room)) => {
+            front.counters.done(&way.binding);
             with_type(peer, StatusCode::OK, way.media_type(), held(text, room))
         }
         Ok(Said::Stream(begin)) => {
+            front.counters.done(&way.binding);
+            front.counters.stream();
             let reader = Reader::attached(front, begin.id);
             let first = held(begin.first, begin.room);
             let (cursor, until_final) = (begin.cursor, begin.until_final);
@@ -196,8 +199,8 @@ async fn answer(
                 Feed::new(reader, way.binding, cursor, until_final, first, begin.permit),
             )
         }
-        Ok(Said::Wait(..)) => refusal(peer, &way, &A2aError::Internal("a task waits twice")),
-        Err(error) => refusal(peer, &way, &error),
+        Ok(Said::Wait(..)) => refusal(front, peer, &way, &A2aError::Internal("a task waits twice")),
+        Err(error) => refusal(front, peer, &way, &error),
     }
 }
 
@@ -471,7 +474,8 @@ fn streaming(mut response: Response<Reply>) -> Response<Reply> {
 }
 
 /// An error in the binding and dialect of its request.
-pub fn refusal(peer: &Peer, way: &Way, error: &A2aError) -> Response<Reply> {
+pub fn refusal(front: &Front, peer: &Peer, way: &Way, error: &A2aError) -> Response<Reply> {
+    front.counters.refused(&way.binding, error);
     log::debug!("peer={} refused: {error}", peer.address);
     let (status, text) = way.binding.error(error);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -487,8 +491,8 @@ pub fn refusal(peer: &Peer, way: &Way, error: &A2aError) -> Response<Reply> {
     response
 }
 
-fn not_allowed(peer: &Peer, way: &Way, allowed: &'static str) -> Response<Reply> {
-    let mut response = refusal(peer, way, &A2aError::MethodNotAllowed(allowed));
+fn not_allowed(front: &Front, peer: &Peer, way: &Way, allowed: &'static str) -> Response<Reply> {
+    let mut response = refusal(front, peer, way, &A2aError::MethodNotAllowed(allowed));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }

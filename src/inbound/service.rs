@@ -19,9 +19,10 @@ use crate::base::clock::is_http_date_since;
 use crate::base::limits::Limits;
 use crate::inbound::body::{Bodies, Reply};
 use crate::inbound::cell::EngineCell;
+use crate::inbound::counters::Counters;
 use crate::inbound::io::Progress;
-use crate::inbound::pages;
 use crate::inbound::protocol::{Way, call, refusal};
+use crate::inbound::{metrics, pages};
 
 /// What every connection serves.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct Front {
     pub connections: Cell<usize>,
     /// Requests since the start.
     pub requests: Cell<u64>,
+    /// What `/metrics` tells of them.
+    pub counters: Counters,
 }
 
 /// One connection, as its requests see it.
@@ -51,7 +54,7 @@ pub struct Peer {
     pub address: SocketAddr,
     /// What it is doing.
     pub progress: Rc<Progress>,
-    /// Accepted above the limit, only to say so: health checks are still answered.
+    /// Accepted above the limit, only to say so: monitors are still answered.
     pub surplus: bool,
 }
 
@@ -96,11 +99,12 @@ async fn answer(
     request: Box<Request<Incoming>>,
 ) -> Response<Reply> {
     if let Err(what) = well_formed(&request) {
+        front.counters.page(StatusCode::BAD_REQUEST);
         return closing(plain(peer, StatusCode::BAD_REQUEST, what));
     }
     let path = request.uri().path();
     let get = request.method() == Method::GET || request.method() == Method::HEAD;
-    match path {
+    let response = match path {
         "/health" | "/healthz" if get => plain(peer, StatusCode::OK, "ok"),
         "/health/ready" | "/readyz" if get => {
             if front.cell.is_draining() {
@@ -109,9 +113,10 @@ async fn answer(
                 plain(peer, StatusCode::OK, "ready")
             }
         }
+        "/metrics" if get => metrics::reply(front, peer),
         _ if peer.surplus => {
             let busy = A2aError::Busy { retry_after_s: 1, what: Busy::Connections };
-            closing(refusal(peer, &Way::of(&request), &busy))
+            return closing(refusal(front, peer, &Way::of(&request), &busy));
         }
         "/.well-known/agent-card.json" | "/.well-known/agent.json" if get => {
             card(front, peer, &request)
@@ -140,9 +145,12 @@ async fn answer(
         | "/readyz"
         | "/health/detail"
         | "/status.json"
+        | "/metrics"
         | "/agents" => not_allowed(peer, "GET, HEAD", "only GET and HEAD here"),
-        _ => call(front, peer, request).await,
-    }
+        _ => return call(front, peer, request).await,
+    };
+    front.counters.page(response.status());
+    response
 }
 
 /// What hyper lets through and RFC 9112 does not: no Host, several, or one that is none (§3.2), a target that
@@ -214,7 +222,8 @@ fn card(front: &Rc<Front>, peer: &Peer, request: &Request<Incoming>) -> Response
     response
 }
 
-fn plain(peer: &Peer, status: StatusCode, text: impl Into<Bytes>) -> Response<Reply> {
+/// A reply of text.
+pub fn plain(peer: &Peer, status: StatusCode, text: impl Into<Bytes>) -> Response<Reply> {
     with_type(peer, status, TEXT, text)
 }
 

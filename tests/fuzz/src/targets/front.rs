@@ -21,6 +21,7 @@ use tetherlet::engine::skills::available;
 use tetherlet::engine::{Engine, Settings};
 use tetherlet::inbound::body::Bodies;
 use tetherlet::inbound::cell::EngineCell;
+use tetherlet::inbound::counters::Counters;
 use tetherlet::inbound::io::Progress;
 use tetherlet::inbound::pages::About;
 use tetherlet::inbound::service::{Front, Peer, serve};
@@ -108,6 +109,7 @@ fn front() -> Rc<Front> {
         model: None,
         started: Duration::ZERO,
         pid: 1,
+        metrics_open: false,
     };
     let ids = Ids::new(Box::new(|bytes| bytes.fill(0x5a)));
     Rc::new(Front {
@@ -128,6 +130,7 @@ fn front() -> Rc<Front> {
         streams: Cell::new(0),
         connections: Cell::new(1),
         requests: Cell::new(0),
+        counters: Counters::default(),
     })
 }
 
