@@ -10,11 +10,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
 use a2a::{
-    A2AError, AgentCard, CancelTaskRequest, FieldViolation, GetExtendedAgentCardRequest,
-    GetTaskRequest, JsonRpcId, JsonRpcRequest, JsonRpcResponse, ListTasksRequest,
-    ListTasksResponse, Message, Part, PartContent, Role, SendMessageConfiguration,
-    SendMessageRequest, SendMessageResponse, StreamResponse, SubscribeToTaskRequest, Task,
-    TaskState, TypedDetail, errordetails, methods,
+    A2AError, AgentCard, AuthenticationInfo, CancelTaskRequest,
+    DeleteTaskPushNotificationConfigRequest, FieldViolation, GetExtendedAgentCardRequest,
+    GetTaskPushNotificationConfigRequest, GetTaskRequest, JsonRpcId, JsonRpcRequest,
+    JsonRpcResponse, ListTaskPushNotificationConfigsRequest,
+    ListTaskPushNotificationConfigsResponse, ListTasksRequest, ListTasksResponse, Message, Part,
+    PartContent, Role, SendMessageConfiguration, SendMessageRequest, SendMessageResponse,
+    StreamResponse, SubscribeToTaskRequest, Task, TaskPushNotificationConfig, TaskState,
+    TypedDetail, errordetails, methods,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -265,6 +268,58 @@ fn a_list_loses_nothing_in_foreign_types() {
     request.context_id = Some("nowhere".to_owned());
     let none: ListTasksResponse = result(&agent, methods::LIST_TASKS, &request);
     assert_eq!((none.tasks.len(), none.total_size), (0, 0));
+}
+
+#[test]
+fn push_configurations_lose_nothing_in_foreign_types() {
+    let agent = Agent::configured("[push]\nallow-private = true\n", &[]);
+    let task_id = asking(&agent).id;
+    let config = TaskPushNotificationConfig {
+        url: "http://127.0.0.1:9/hook".to_owned(),
+        id: Some("mine".to_owned()),
+        task_id: task_id.clone(),
+        token: Some("word".to_owned()),
+        authentication: Some(AuthenticationInfo {
+            scheme: "Bearer".to_owned(),
+            credentials: Some("secret".to_owned()),
+        }),
+        tenant: None,
+    };
+    let created: TaskPushNotificationConfig = result(&agent, methods::CREATE_PUSH_CONFIG, &config);
+    assert_eq!((&created.id, &created.task_id), (&config.id, &task_id));
+    let one = GetTaskPushNotificationConfigRequest {
+        task_id: task_id.clone(),
+        id: "mine".to_owned(),
+        tenant: None,
+    };
+    let read: TaskPushNotificationConfig = result(&agent, methods::GET_PUSH_CONFIG, &one);
+    assert_eq!(read, created);
+    let all = ListTaskPushNotificationConfigsRequest {
+        task_id: task_id.clone(),
+        page_size: None,
+        page_token: None,
+        tenant: None,
+    };
+    let reply = call(&agent, methods::LIST_PUSH_CONFIGS, &all).result.unwrap();
+    let list: ListTaskPushNotificationConfigsResponse = known(&reply);
+    assert_eq!(list.configs, [created]);
+    let delete =
+        DeleteTaskPushNotificationConfigRequest { task_id, id: "mine".to_owned(), tenant: None };
+    // Their envelope takes a result that is null for none.
+    let reply = exchange(&agent, "POST /", &enveloped(methods::DELETE_PUSH_CONFIG, &delete));
+    assert_eq!(reply, json!({"jsonrpc": "2.0", "id": "call 1", "result": null}));
+    let mut request = saying("remember the gate");
+    let inline = TaskPushNotificationConfig { task_id: String::new(), ..config };
+    request.configuration = Some(SendMessageConfiguration {
+        accepted_output_modes: None,
+        task_push_notification_config: Some(inline),
+        history_length: None,
+        return_immediately: None,
+    });
+    let all = ListTaskPushNotificationConfigsRequest { task_id: send(&agent, &request).id, ..all };
+    let list: ListTaskPushNotificationConfigsResponse =
+        result(&agent, methods::LIST_PUSH_CONFIGS, &all);
+    assert_eq!(list.configs.len(), 1);
 }
 
 /// The details of an error, each with its type.

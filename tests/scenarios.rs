@@ -110,6 +110,16 @@ fn a_tenant_sees_its_own_tasks_alone() {
 }
 
 #[test]
+fn push_configurations_are_kept_alike_in_every_binding() {
+    play_all("push");
+}
+
+#[test]
+fn push_into_the_own_network_is_refused_alike_in_every_binding() {
+    play_all("guarded");
+}
+
+#[test]
 fn an_extended_card_tells_the_same_in_every_binding() {
     play_all("cards");
 }
