@@ -188,7 +188,7 @@ impl A2aError {
     /// The error's codes.
     pub const fn wire(&self) -> Wire {
         let (code, status, name, reason) = match self {
-            Self::Parse(_) => (-32700, 400, INVALID, None),
+            Self::Parse(_) => (-32700, 400, INVALID, Some("PARSE_ERROR")),
             Self::InvalidRequest(_) | Self::BodyBroken => {
                 (-32600, 400, INVALID, Some("INVALID_REQUEST"))
             }

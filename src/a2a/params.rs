@@ -634,7 +634,7 @@ impl PartIn<'_> {
         match (&self.text, &self.raw, &self.url, data) {
             (Some(text), None, None, None) => Ok(Content::Text(text.as_str().into())),
             (None, Some(raw), None, None) if is_base64(raw.as_str()) => {
-                Ok(Content::Raw(raw.as_str().into()))
+                Ok(Content::Raw(padded(raw.as_str())))
             }
             (None, Some(_), None, None) => Err(here(".raw: not base64")),
             (None, None, Some(url), None) if !url.as_str().is_empty() => {
@@ -710,7 +710,7 @@ impl FileIn<'_> {
         extra.media_type = given(self.mime_type.as_ref()).map(Into::into);
         match (&self.bytes, &self.uri) {
             (Some(bytes), None) if is_base64(bytes.as_str()) => {
-                Ok(Content::Raw(bytes.as_str().into()))
+                Ok(Content::Raw(padded(bytes.as_str())))
             }
             (Some(_), None) => Err(here(".file.bytes: not base64")),
             (None, Some(uri)) if !uri.as_str().is_empty() => Ok(Content::Url(uri.as_str().into())),
@@ -718,6 +718,18 @@ impl FileIn<'_> {
             (Some(_), Some(_)) => Err(here(".file: must hold bytes or uri, not both")),
         }
     }
+}
+
+/// The base64 text in the standard alphabet with its padding, which is what every reader takes.
+fn padded(text: &str) -> Rc<str> {
+    if text.len().is_multiple_of(4) && !text.contains(['-', '_']) {
+        return text.into();
+    }
+    let mut padded = text.replace('-', "+").replace('_', "/");
+    while !padded.len().is_multiple_of(4) {
+        padded.push('=');
+    }
+    padded.into()
 }
 
 /// Standard or URL-safe alphabet, padding right or absent (RFC 4648 §4, §5).
@@ -829,6 +841,13 @@ mod tests {
     fn a_foreign_task_id_is_a_missing_task() {
         let params = r#"{"message":{"messageId":"m","role":"user","taskId":"nope","parts":[{"kind":"text","text":"x"}]}}"#;
         assert_eq!(send(params).unwrap_err(), A2aError::TaskNotFound);
+    }
+
+    #[test]
+    fn bytes_are_kept_as_every_reader_takes_them() {
+        for (given, kept) in [("YQ==", "YQ=="), ("YQ", "YQ=="), ("_-8", "/+8="), ("", "")] {
+            assert_eq!(&*padded(given), kept);
+        }
     }
 
     #[test]
