@@ -285,8 +285,12 @@ fn front(loaded: &Loaded, address: SocketAddr) -> Front {
         context_bytes: config.relay.context_bytes,
         brain,
     };
+    let engine = Engine::new(settings, Ids::new(Box::new(random)));
+    #[cfg(feature = "conformance")]
+    #[expect(clippy::disallowed_methods, reason = "no setting: no build that anyone runs has it")]
+    let engine = engine.playing(&std::env::var("CONFORMANCE_KIT").unwrap_or_default());
     Front {
-        cell: EngineCell::new(Engine::new(settings, Ids::new(Box::new(random)))),
+        cell: EngineCell::new(engine),
         card,
         about,
         in_flight: Bodies::new(config.limits.in_flight_bytes),

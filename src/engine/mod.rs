@@ -4,6 +4,8 @@
 //! through [`Engine::tick`]. What waits for a thread leaves through [`Engine::next_job`]. Readers pull with
 //! [`Engine::read`] and learn from [`Engine::take_touched`] which tasks have something new.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod feed;
 pub mod memory;
 pub mod queue;
@@ -165,6 +167,8 @@ pub struct Engine {
     deadline: Option<Duration>,
     stats: Stats,
     draining: bool,
+    #[cfg(feature = "conformance")]
+    plays: conformance::Plays,
 }
 
 impl Engine {
@@ -182,6 +186,8 @@ impl Engine {
             deadline: None,
             stats: Stats::default(),
             draining: false,
+            #[cfg(feature = "conformance")]
+            plays: conformance::Plays::default(),
             ids,
             settings,
         }
@@ -197,6 +203,10 @@ impl Engine {
         scope: &Scope,
         now: Now,
     ) -> Result<Outcome, A2aError> {
+        #[cfg(feature = "conformance")]
+        if let Some(reply) = self.words(&operation) {
+            return Ok(reply);
+        }
         match operation {
             Operation::Send(send) => {
                 let (blocking, history) = (send.blocking, send.history);
@@ -337,6 +347,10 @@ impl Engine {
         if let Some(id) = send.task {
             return self.carry_on(id, send, scope, now);
         }
+        #[cfg(feature = "conformance")]
+        if self.plays.is_on() {
+            return self.play_new(send, scope, now);
+        }
         let has_model = self.settings.brain.is_some();
         let message = send.message.clone();
         let text = message.text();
@@ -435,6 +449,10 @@ impl Engine {
             ));
         }
         let state = slot.task.status.state;
+        #[cfg(feature = "conformance")]
+        if self.plays.is_on() && !state.is_final() {
+            return self.play_on(at, send, now);
+        }
         let Some((pending, _)) = slot.pending.clone() else {
             let what = if state.is_final() {
                 "the task has ended; send the message without taskId"
@@ -920,6 +938,8 @@ impl Engine {
             }
         }
         self.queue.stop_tidying(now);
+        #[cfg(feature = "conformance")]
+        self.advance(now);
         let input = loop {
             match self.store.expired(now) {
                 (Some(at), _) => {
@@ -932,6 +952,8 @@ impl Engine {
             }
         };
         self.deadline = [self.queue.deadline(), input].into_iter().flatten().min();
+        #[cfg(feature = "conformance")]
+        self.arm_plays();
     }
 
     /// Whatever a job reports can bring its next timer nearer: silence is given less time than a first word.
