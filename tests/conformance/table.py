@@ -1,4 +1,4 @@
-"""Prints what the conformance kits found: table.py COMPATIBILITY_JSON REPORTS_03 KIT_BUGS
+"""Prints what the conformance kits found: table.py KIT_BUGS REPORTS_03 RUN_10.json...
 
 Exit code 1 when something failed that KIT_BUGS does not name, when KIT_BUGS names what did not fail, or when a
 report is missing.
@@ -15,7 +15,7 @@ TRANSPORTS = ("jsonrpc", "rest")
 
 
 def read_10(path: Path) -> tuple[list[tuple[str, Counter]], dict[str, str]]:
-    """Rows of the 1.0 kit, one for each level, and what failed with the first reason."""
+    """Rows of a run of the 1.0 kit, one for each level, and what failed with the first reason."""
     report = json.loads(path.read_text(encoding="utf-8"))
     rows, failed = [], {}
     for level in LEVELS:
@@ -24,10 +24,10 @@ def read_10(path: Path) -> tuple[list[tuple[str, Counter]], dict[str, str]]:
             if found["level"] == level:
                 counts[found["status"].lower()] += 1
                 if found["status"] == "FAIL":
-                    failed[f"1.0 {name}"] = (found["errors"] or ["no reason given"])[0]
+                    failed[f"1.0-{path.stem} {name}"] = (found["errors"] or ["no reason given"])[0]
         row = Counter(passed=counts["pass"], failed=counts["fail"], skipped=counts["skipped"])
         row["not tested"] = counts["not tested"]
-        rows.append((f"1.0 {level}", row))
+        rows.append((f"1.0 {level} {path.stem}", row))
     return rows, failed
 
 
@@ -54,9 +54,9 @@ def read_03(folder: Path) -> tuple[list[tuple[str, Counter]], dict[str, str]]:
 
 
 def main() -> int:
-    compatibility, folder, bugs = (Path(name) for name in sys.argv[1:])
+    bugs, folder, *runs = (Path(name) for name in sys.argv[1:])
     rows, failed = [], {}
-    for read, path in ((read_10, compatibility), (read_03, folder)):
+    for read, path in (*((read_10, run) for run in runs), (read_03, folder)):
         more_rows, more_failed = read(path)
         rows += more_rows
         failed |= more_failed
