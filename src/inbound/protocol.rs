@@ -188,6 +188,7 @@ async fn answer(
             front.counters.done(&way.binding);
             with_type(peer, StatusCode::OK, way.media_type(), held(text, room))
         }
+        Ok(Said::Frame(frame)) => streaming(with_type(peer, StatusCode::OK, JSON, frame)),
         Ok(Said::Stream(begin)) => {
             front.counters.done(&way.binding);
             front.counters.stream();
@@ -262,6 +263,8 @@ enum Said {
     Reply(String, Option<Lease>),
     /// Once the task is settled: so many messages of it, and whether it is the result of a message.
     Wait(TaskId, Option<usize>, bool),
+    /// A stream of one event.
+    Frame(String),
     Stream(Box<Begin>),
 }
 
@@ -387,6 +390,11 @@ fn say(
             // Attached here, so that the task cannot go before its stream begins.
             engine.attach(id);
             Ok(Said::Stream(Box::new(Begin { id, cursor, until_final, first, room, permit })))
+        }
+        // A message is all of its stream (A2A 1.0 §3.1.2).
+        Outcome::Message { message, context } if permit.is_some() => {
+            let event = Event::Message { message: &message, context: &context };
+            Ok(Said::Frame(binding.frame(&event, true)))
         }
         Outcome::Message { message, context } => {
             reply(binding.reply(|writer| writer.answered(&message, &context)))
