@@ -11,7 +11,9 @@ use std::time::Duration;
 use smallvec::smallvec;
 
 use crate::a2a::error::A2aError;
-use crate::a2a::model::{Artifact, Content, Message, MessageId, Part, PartExtra, Parts, TaskState};
+use crate::a2a::model::{
+    Artifact, Content, Message, MessageId, Part, PartExtra, Parts, Role, TaskState,
+};
 use crate::a2a::op::{Operation, Scope, Send};
 use crate::base::clock::Now;
 use crate::base::ids::TaskId;
@@ -153,8 +155,11 @@ impl Engine {
         if self.plays.kit != Some(Kit::V1) || !id_of(&send.message).starts_with(WORDS.0) {
             return None;
         }
-        let message = Rc::new(Message::own(1, smallvec![Part::plain(WORDS.1)]));
         let context = send.context.clone().unwrap_or_else(|| self.ids.context());
+        // There is no task to be the first half of its id.
+        let id = MessageId::Given(self.ids.context().to_string().as_str().into());
+        let parts = smallvec![Part::plain(WORDS.1)];
+        let message = Rc::new(Message { id, role: Role::Agent, parts, extra: None });
         Some(Outcome::Message { message, context })
     }
 
