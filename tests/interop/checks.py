@@ -14,9 +14,11 @@ from pathlib import Path
 
 import httpx
 
+import drive
+import matrix
 import models
 import sdk
-from parts import DEADLINE, KEY, Agent, Aimock, Provider
+from parts import DEADLINE, KEY, Agent, Aimock, Hooks, Provider
 
 # What one check may take in all.
 LONGEST = 2 * DEADLINE
@@ -31,8 +33,10 @@ class World:
         # Neither proxies nor anything else of the environment; every wait has an end.
         self.http = httpx.AsyncClient(trust_env=False, timeout=DEADLINE, limits=httpx.Limits(max_connections=None))
         self.provider = Provider()
+        self.hooks = Hooks()
         self.aimock = Aimock()
         self.running: list[Agent | Aimock] = [self.aimock]
+        self.drivers: list[drive.Driver] = []
 
     async def agent(self, toml: str = "", **variables: str) -> Agent:
         agent = Agent()
@@ -40,12 +44,17 @@ class World:
         await agent.run(self.binary, self.home, toml, variables)
         return agent
 
-    async def start(self, node: str, script: str) -> None:
+    async def start(self, python_10: str, node: str, modules: str) -> None:
         await self.provider.start()
-        _, self.plain, self.relay = await asyncio.gather(
-            self.aimock.run(node, script, self.home),
+        await self.hooks.start()
+        pythons = {"py03": sys.executable, "py10": python_10}
+        self.drivers = await drive.drivers(pythons, node, modules, self.home)
+        _, self.plain, self.relay, self.pushing = await asyncio.gather(
+            self.aimock.run(node, f"{modules}/@copilotkit/aimock/dist/cli.js", self.home),
             self.agent(),
             self.agent(**self.provider.variables),
+            # Where the hooks of the checks are is not where a stranger's hook may be.
+            self.agent("[push]\nallow-private = true\n", **self.provider.variables),
         )
         # One base with the version in its path and one without: both are what people write.
         self.openai, self.anthropic, self.wrong_key = await asyncio.gather(
@@ -58,14 +67,20 @@ class World:
             self.agent(OPENAI_API_KEY="sk-wrong-0123456789abcdef", OPENAI_BASE_URL=f"{self.aimock.url}/v1"),
         )
 
+    async def strict(self, type: str, value: object) -> str:
+        """What a strict reader of protocol 1.0 says against `value`; nothing when it takes it."""
+        [reader] = [driver for driver in self.drivers if driver.sdk == "py10"]
+        return await reader.call("strict", {}, {"type": type, "value": value})
+
     async def stop(self) -> None:
         await self.http.aclose()
-        for process in self.running:
+        for process in [*self.drivers, *self.running]:
             await process.kill()
+        await self.hooks.stop()
         await self.provider.stop()
 
 
-async def main(binary: str, node: str, aimock: str) -> int:
+async def main(binary: str, python_10: str, node: str, modules: str, only: str = "") -> int:
     # Whoever ends this ends what it started as well.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
     passed, failed = 0, 0
@@ -74,9 +89,12 @@ async def main(binary: str, node: str, aimock: str) -> int:
         world = World(binary, Path(home))
         try:
             async with asyncio.timeout(DEADLINE):
-                await world.start(node, aimock)
-            for check in [*sdk.CHECKS, *models.CHECKS, every_agent_drains_with_exit_code_0]:
-                name = check.__name__.replace("_", " ")
+                await world.start(python_10, node, modules)
+            of_matrix, lacking = matrix.checks(world.drivers)
+            own = [*sdk.CHECKS, *models.CHECKS]
+            checks = [(check.__name__.replace("_", " "), check) for check in own] + of_matrix
+            checks = [check for check in checks if only in check[0]]
+            for name, check in [*checks, ("every agent drains with exit code 0", every_agent_drains_with_exit_code_0)]:
                 try:
                     async with asyncio.timeout(LONGEST):
                         await check(world)
@@ -86,11 +104,15 @@ async def main(binary: str, node: str, aimock: str) -> int:
                 else:
                     passed += 1
                     print(f"ok      {name}", flush=True)
+            for line in lacking:
+                print(f"cannot  {line}", flush=True)
         except Exception:
             failed += 1
             print(f"FAILED  to start\n{traceback.format_exc()}", flush=True)
         finally:
             if failed:
+                for driver in world.drivers:
+                    print(f"--- {drive.NAMES[driver.sdk]}", *driver.complaints[-60:], sep="\n")
                 for process in world.running:
                     tail = "\n".join(process.lines[-60:])
                     print(f"--- {type(process).__name__} at {process.url}\n{tail}")

@@ -154,6 +154,75 @@ class Call:
             await self._writer.wait_closed()
 
 
+class Post:
+    """One request that a `Hook` got."""
+
+    def __init__(self, head: str, body: bytes) -> None:
+        first, *fields = head.strip().split("\r\n")
+        self.method = first.split(" ")[0]
+        self.headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
+        self.body = body.decode()
+
+    def __repr__(self) -> str:
+        return f"{self.method} {self.headers} {self.body}"
+
+
+class Hook:
+    """An address for push notifications and what came there."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.posts: asyncio.Queue[Post] = asyncio.Queue()
+
+    async def next(self) -> Post:
+        async with asyncio.timeout(DEADLINE):
+            return await self.posts.get()
+
+
+class Hooks:
+    """A receiver of push notifications that takes every one."""
+
+    def __init__(self) -> None:
+        self._hooks: dict[str, Hook] = {}
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def hook(self) -> Hook:
+        path = f"/hook/{len(self._hooks)}"
+        self._hooks[path] = hook = Hook(f"http://127.0.0.1:{self.port}{path}?a=1")
+        return hook
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                head, body = await read_request(reader)
+                path = head.split(" ")[1]
+                self._hooks[path.removesuffix("?a=1")].posts.put_nowait(Post(head, body))
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                await writer.drain()
+        writer.close()
+
+    async def stop(self) -> None:
+        self._server.close()
+
+
+async def read_request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    fields = head.lower()
+    if "transfer-encoding: chunked" in fields:
+        body = b""
+        while size := int((await reader.readline()).strip(), 16):
+            body += await reader.readexactly(size)
+            await reader.readline()
+        await reader.readline()
+    else:
+        length = next(line for line in fields.split("\r\n") if line.startswith("content-length:"))
+        body = await reader.readexactly(int(length.split(":")[1]))
+    return head, body
+
+
 class Provider:
     """An OpenAI-compatible server without a key, whose replies the checks write themselves.
 
@@ -180,20 +249,11 @@ class Provider:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-            if "transfer-encoding: chunked" in head:
-                body = b""
-                while size := int((await reader.readline()).strip(), 16):
-                    body += await reader.readexactly(size)
-                    await reader.readline()
-                await reader.readline()
-            else:
-                length = next(line for line in head.split("\r\n") if line.startswith("content-length:"))
-                body = await reader.readexactly(int(length.split(":")[1]))
+            head, body = await read_request(reader)
         except (ConnectionError, asyncio.IncompleteReadError):
             writer.close()
             return
-        call = Call(head, json.loads(body), reader, writer)
+        call = Call(head.lower(), json.loads(body), reader, writer)
         if call.text.startswith("echo "):
             for word in call.text.split(" ")[1:]:
                 await call.say(word + " ")
@@ -201,9 +261,14 @@ class Provider:
         else:
             self._calls.put_nowait(call)
 
-    async def next_call(self) -> Call:
+    async def next_call(self, text: str | None = None) -> Call:
+        """The next request; with `text`, the one whose message it is, and those before it are let go."""
         async with asyncio.timeout(DEADLINE):
-            return await self._calls.get()
+            while True:
+                call = await self._calls.get()
+                if text in (None, call.text):
+                    return call
+                await call.end()
 
     async def stop(self) -> None:
         self._server.close()
