@@ -49,12 +49,13 @@ class World:
         await self.hooks.start()
         pythons = {"py03": sys.executable, "py10": python_10}
         self.drivers = await drive.drivers(pythons, node, modules, self.home)
-        _, self.plain, self.relay, self.pushing = await asyncio.gather(
+        _, self.plain, self.relay, self.pushing, self.telling = await asyncio.gather(
             self.aimock.run(node, f"{modules}/@copilotkit/aimock/dist/cli.js", self.home),
             self.agent(),
             self.agent(**self.provider.variables),
             # Where the hooks of the checks are is not where a stranger's hook may be.
             self.agent("[push]\nallow-private = true\n", **self.provider.variables),
+            self.agent("[card]\nextended = true\n"),
         )
         # One base with the version in its path and one without: both are what people write.
         self.openai, self.anthropic, self.wrong_key = await asyncio.gather(

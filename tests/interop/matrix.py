@@ -184,6 +184,15 @@ async def extended_card_is_refused_to_who_asks_all_the_same(world, caller):
     await refused(caller, caller.card(extended=True), -32007 if caller.version == "0.3" else -32004)
 
 
+@fact
+async def extended_card_tells_more_to_who_asks(world, caller):
+    public = (await world.http.get(f"{world.telling.url}/.well-known/agent-card.json")).json()
+    card = await caller.at(world.telling).card()
+    assert card["extended"] is True and card["name"] == public["name"], card
+    assert card["description"].startswith(public["description"]) and card["description"] != public["description"], card
+    assert caller.driver.raws[-1]["status"] == 200, caller.driver.raws[-1]
+
+
 # Sending
 
 
@@ -270,15 +279,25 @@ async def data_and_files_come_back_as_they_were(world, caller):
     parts = [
         {"text": "echo parts"},
         {"data": {"list": [1, "x", None, True], "deep": {"er": {"n": -1.5, "": ""}}}},
-        {"bytes": "AAH+/2ZpbGU=", "name": "a b.bin", "type": "application/octet-stream"},
-        {"url": "https://files.example/ü?a=1&b=2", "name": "c.png", "type": "image/png"},
+        {"bytes": "R3LDvMOfZSDwn6aAIQo=", "name": "a b.txt", "type": "text/plain"},
+        {"url": "https://files.example/ü?a=1&b=2", "name": "c.csv", "type": "text/csv"},
     ]
-    sent = {**message(), "parts": parts}
-    task = await caller.send(sent)
+    task = await caller.send({**message(), "parts": parts})
+    assert state(task) == "completed", task
     if lack(caller, "file names"):
         parts = [{name: value for name, value in part.items() if name != "name"} for part in parts]
     assert task["history"][0]["parts"] == parts, task
     assert (await caller.get(task["id"]))["history"][0]["parts"] == parts
+
+
+@fact
+async def file_that_no_skill_reads_is_refused_by_its_type(world, caller):
+    part = {"bytes": "iVBORw0KGgo=", "name": "a.png", "type": "image/png"}
+    sent = message("what is this")
+    sent["parts"].append(part)
+    told = await refused(caller, caller.send(sent), -32005)
+    assert "image/png" in told, told
+    await refused(caller, first_of(caller.stream(sent)), -32005, stream=True)
 
 
 @fact_with("any data")

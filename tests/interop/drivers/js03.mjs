@@ -127,6 +127,7 @@ const calls = {
     return {
       transport: client.transport.constructor.name,
       name: card.name,
+      description: card.description,
       version: card.protocolVersion,
       streaming: card.capabilities.streaming ?? false,
       push: card.capabilities.pushNotifications ?? false,

@@ -146,6 +146,7 @@ const calls = {
     return {
       transport: client.transport.constructor.name,
       name: card.name,
+      description: card.description,
       version: card.supportedInterfaces[0].protocolVersion,
       streaming: card.capabilities.streaming ?? false,
       push: card.capabilities.pushNotifications ?? false,

@@ -183,6 +183,7 @@ async def card(client: BaseClient) -> dict[str, Any]:
     return {
         "transport": type(client._transport).__name__,
         "name": got.name,
+        "description": got.description,
         "version": got.protocol_version,
         "streaming": bool(got.capabilities.streaming),
         "push": bool(got.capabilities.push_notifications),

@@ -180,6 +180,7 @@ async def card(client: Client) -> dict[str, Any]:
     return {
         "transport": type(client._transport).__name__,
         "name": got.name,
+        "description": got.description,
         "version": [interface.protocol_version for interface in got.supported_interfaces][0],
         "streaming": got.capabilities.streaming,
         "push": got.capabilities.push_notifications,
