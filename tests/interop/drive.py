@@ -40,6 +40,7 @@ class Driver:
         # Every exchange with an agent, oldest first; the card is fetched before each call and left out.
         self.raws: list[dict[str, Any]] = []
         self.complaints: list[str] = []
+        self._news = asyncio.Condition()
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Queue] = {}
 
@@ -60,7 +61,9 @@ class Driver:
             answer = json.loads(line)
             if "raw" in answer:
                 if "/.well-known/" not in answer["raw"]["url"]:
-                    self.raws.append(answer["raw"])
+                    async with self._news:
+                        self.raws.append(answer["raw"])
+                        self._news.notify_all()
             else:
                 self._answers[answer["n"]].put_nowait(answer)
         for waiting in self._answers.values():
@@ -69,6 +72,12 @@ class Driver:
     async def _read_complaints(self) -> None:
         while line := await self.child.stderr.readline():
             self.complaints.append(line.decode(errors="replace").rstrip())
+
+    async def raw_after(self, count: int) -> dict[str, Any]:
+        """The newest exchange, once there are more than `count`."""
+        async with asyncio.timeout(DEADLINE), self._news:
+            await self._news.wait_for(lambda: len(self.raws) > count)
+        return self.raws[-1]
 
     def say(self, **command: Any) -> None:
         self.child.stdin.write(json.dumps(command).encode() + b"\n")
@@ -87,9 +96,13 @@ class Driver:
         return answer["result"]
 
     async def kill(self) -> None:
+        # With nothing more to read it ends by itself.
+        self.child.stdin.close()
+        with contextlib.suppress(ProcessLookupError, TimeoutError):
+            async with asyncio.timeout(1):
+                await self.child.wait()
         if self.child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.child.kill()
+            self.child.kill()
         async with asyncio.timeout(DEADLINE):
             await self.child.wait()
             await asyncio.gather(*self._readers)

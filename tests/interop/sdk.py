@@ -182,6 +182,17 @@ class Rewrite(ClientCallInterceptor):
 # The card
 
 
+# What each version alone has on a card.
+ONLY_10 = {"supportedInterfaces"}
+ONLY_03 = {
+    "protocolVersion",
+    "url",
+    "preferredTransport",
+    "additionalInterfaces",
+    "supportsAuthenticatedExtendedCard",
+}
+
+
 @check
 async def the_card_resolves_and_every_member_is_known_to_the_sdk(world):
     for path in ("/.well-known/agent-card.json", "/.well-known/agent.json"):
@@ -189,7 +200,25 @@ async def the_card_resolves_and_every_member_is_known_to_the_sdk(world):
         card = await resolver.get_agent_card()
         raw = (await world.http.get(world.plain.url + path)).json()
         # Nothing was dropped and nothing guessed: what the SDK read is what was sent.
-        assert card.model_dump(mode="json", by_alias=True, exclude_none=True) == raw, raw
+        own = {name: value for name, value in raw.items() if name not in ONLY_10}
+        assert card.model_dump(mode="json", by_alias=True, exclude_none=True) == own, raw
+        own = {name: value for name, value in raw.items() if name not in ONLY_03}
+        own["capabilities"] = {**raw["capabilities"]}
+        del own["capabilities"]["stateTransitionHistory"]
+        assert not (complaint := await world.strict("AgentCard", own)), complaint
+
+
+@check
+async def a_card_of_one_version_has_nothing_of_the_other(world):
+    for form, others in (("1.0", ONLY_03), ("0.3", ONLY_10)):
+        agent = await world.agent(f'[card]\nform = "{form}"\n')
+        raw = (await world.http.get(f"{agent.url}/.well-known/agent-card.json")).json()
+        assert not others & set(raw), raw
+        if form == "1.0":
+            assert not (complaint := await world.strict("AgentCard", raw)), complaint
+        else:
+            card = AgentCard.model_validate(raw)
+            assert card.model_dump(mode="json", by_alias=True, exclude_none=True) == raw, raw
 
 
 @check
@@ -198,7 +227,8 @@ async def the_card_says_who_what_and_where(world):
     assert card.protocol_version == "0.3.0"
     assert card.url.rstrip("/") == world.plain.url, card.url
     assert card.preferred_transport == TransportProtocol.jsonrpc
-    assert [(i.transport, i.url) for i in card.additional_interfaces] == [("JSONRPC", card.url)]
+    found = [(interface.transport, interface.url) for interface in card.additional_interfaces]
+    assert found == [("JSONRPC", card.url), ("HTTP+JSON", card.url)], found
     assert card.name and card.description and card.version
     assert card.provider.organization and card.provider.url
     assert card.capabilities.streaming is True
@@ -636,8 +666,8 @@ async def wrong_params_name_the_member(world):
     assert "parts" in told.message, told
     only_data = message("x")
     only_data.parts = [Part(DataPart(data={"a": 1}))]
-    told = await refused(send(world, world.plain, only_data), InvalidParamsError, -32602)
-    assert "No text content" in told.message, told
+    told = await refused(send(world, world.plain, only_data), ContentTypeNotSupportedError, -32005)
+    assert "application/json" in told.message, told
 
     def without(*path: str):
         def change(payload: dict) -> None:

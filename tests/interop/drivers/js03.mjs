@@ -165,8 +165,9 @@ const codes = [
 ];
 
 function refusal(error) {
-  const code = codes.find(([kind]) => error instanceof kind)?.[1] ?? error.errorResponse?.error?.code;
-  return slim({ code });
+  // An error inside of a stream is the cause of the error that is thrown.
+  const told = error.cause ?? error;
+  return slim({ code: codes.find(([kind]) => told instanceof kind)?.[1] ?? told.errorResponse?.error?.code });
 }
 
 await serve(connect, calls, refusal);
