@@ -13,6 +13,8 @@ import warnings
 from pathlib import Path
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import drive
 import matrix
@@ -57,6 +59,7 @@ class World:
             self.agent("[push]\nallow-private = true\n", **self.provider.variables),
             self.agent("[card]\nextended = true\n"),
         )
+        self.signed = await asyncio.gather(*(self.agent(f'[card]\nkey-file = "{key}"\n') for key in self.keys()))
         # One base with the version in its path and one without: both are what people write.
         self.openai, self.anthropic, self.wrong_key = await asyncio.gather(
             self.agent(OPENAI_API_KEY=KEY, OPENAI_BASE_URL=f"{self.aimock.url}/v1"),
@@ -67,6 +70,16 @@ class World:
             ),
             self.agent(OPENAI_API_KEY="sk-wrong-0123456789abcdef", OPENAI_BASE_URL=f"{self.aimock.url}/v1"),
         )
+
+    def keys(self) -> list[Path]:
+        """A key of each kind that signs cards."""
+        made = []
+        for private in (ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()):
+            path = self.home / f"{type(private).__name__}.pem"
+            path.touch(mode=0o600)
+            path.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+            made.append(path)
+        return made
 
     async def strict(self, type: str, value: object) -> str:
         """What a strict reader of protocol 1.0 says against `value`; nothing when it takes it."""

@@ -31,6 +31,7 @@ LACKS: dict[tuple[str, str | None], dict[str, str]] = {
         "references": "the message of the 0.3 protobuf has no such member",
     },
     ("js03", None): {
+        "signatures": "it has no verifier",
         "list": "protocol 0.3 lists no tasks",
         "tenant": "protocol 0.3 has no tenants",
         "history 0": "protocol 0.3 does not say what a length of 0 means",
@@ -185,6 +186,19 @@ async def extended_card_tells_more_to_who_asks(world, caller):
     assert card["extended"] is True and card["name"] == public["name"], card
     assert card["description"].startswith(public["description"]) and card["description"] != public["description"], card
     assert caller.driver.raws[-1]["status"] == 200, caller.driver.raws[-1]
+
+
+@fact_with("signatures")
+async def signed_card_is_genuine_to_the_sdks_own_verifier(world, caller):
+    for agent in world.signed:
+        card = await caller.at(agent).card(verify=True)
+        assert card["name"], card
+    try:
+        await caller.card(verify=True)
+    except Refused as refusal:
+        assert "signature" in refusal.error["text"].lower(), refusal
+    else:
+        raise AssertionError("a card without signature was taken for genuine")
 
 
 # Sending

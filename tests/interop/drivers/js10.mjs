@@ -1,12 +1,19 @@
 // @a2a-js/sdk 1.3.0, driven by lines of JSON.
+import { createPublicKey } from 'node:crypto';
 import { pathToFileURL } from 'node:url';
 import { serve, slim, witness } from './lines.mjs';
 
 const load = (path) => import(pathToFileURL(`${process.argv[2]}/a2a-sdk-10/dist/${path}`));
-const { Role, taskStateFromJSON, taskStateToJSON, roleToJSON } = await load('index.js');
+const { Role, verifyAgentCardSignature, taskStateFromJSON, taskStateToJSON, roleToJSON } = await load('index.js');
 const sdk = await load('client/index.js');
 
-async function connect({ url, binding, polling = false, extended = false }) {
+/** The key that a signature names, from where it says. */
+const verifier = verifyAgentCardSignature(async (kid, jku) => {
+  const { keys } = await (await fetch(jku)).json();
+  return createPublicKey({ format: 'jwk', key: keys.find((key) => key.kid === kid) });
+});
+
+async function connect({ url, binding, polling = false, extended = false, verify = false }) {
   const fetchImpl = witness;
   const options = sdk.ClientFactoryOptions.createFrom(sdk.ClientFactoryOptions.default, {
     transports: [new sdk.JsonRpcTransportFactory({ fetchImpl }), new sdk.RestTransportFactory({ fetchImpl })],
@@ -16,6 +23,7 @@ async function connect({ url, binding, polling = false, extended = false }) {
   });
   const client = await new sdk.ClientFactory(options).createFromUrl(url);
   // What a caller would have whose card promises more than the agent keeps.
+  if (verify) await client.getAgentCard(undefined, verifier);
   if (extended) client.agentCard.capabilities.extendedAgentCard = true;
   return client;
 }

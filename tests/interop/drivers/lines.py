@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
+import jwt
 
 # Longest wait for a reply.
 DEADLINE = 30
@@ -106,6 +107,13 @@ async def serve(connect: Callable, calls: dict[str, Callable], told: Callable[[E
             running[command["leave"]].cancel()
         else:
             running[command["n"]] = asyncio.create_task(answer(command["n"], command))
+
+
+def key_of(kid: str, jku: str) -> jwt.PyJWK:
+    """The key that a signature names, from where it says."""
+    keys = httpx.get(jku, trust_env=False, timeout=DEADLINE).raise_for_status().json()["keys"]
+    [found] = [key for key in keys if key["kid"] == kid]
+    return jwt.PyJWK(found)
 
 
 def slim(members: dict[str, Any]) -> dict[str, Any]:

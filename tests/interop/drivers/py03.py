@@ -33,12 +33,13 @@ from a2a.types import (
     TaskStatusUpdateEvent,
     TextPart,
 )
+from a2a.utils.signing import create_signature_verifier
 from lines import slim
 
 HTTP = lines.http()
 
 
-async def connect(url: str, binding: str, *, streaming: bool = False, polling: bool = False, extended: bool = False) -> BaseClient:
+async def connect(url: str, binding: str, *, streaming: bool = False, polling: bool = False, extended: bool = False, verify: bool = False) -> BaseClient:
     other = {"JSONRPC": "HTTP+JSON", "HTTP+JSON": "JSONRPC"}[binding]
     config = ClientConfig(
         httpx_client=HTTP,
@@ -47,7 +48,8 @@ async def connect(url: str, binding: str, *, streaming: bool = False, polling: b
         streaming=streaming,
         polling=polling,
     )
-    client = await ClientFactory.connect(url, config)
+    verifier = create_signature_verifier(lines.key_of, ["ES256", "EdDSA"]) if verify else None
+    client = await ClientFactory.connect(url, config, signature_verifier=verifier)
     if extended:
         # What a caller would have whose card promises more than the agent keeps.
         promised = client._card.model_copy(update={"supports_authenticated_extended_card": True})

@@ -13,6 +13,7 @@ from a2a.client import ClientConfig, ClientFactory
 from a2a.client.client import Client
 from a2a.types import a2a_pb2 as pb
 from a2a.utils.errors import JSON_RPC_ERROR_CODE_MAP, A2AError
+from a2a.utils.signing import create_signature_verifier
 from google.protobuf import json_format
 from google.protobuf.message import Message as Proto
 from google.rpc import error_details_pb2
@@ -21,7 +22,7 @@ from lines import slim
 HTTP = lines.http()
 
 
-async def connect(url: str, binding: str, *, streaming: bool = False, polling: bool = False, extended: bool = False) -> Client:
+async def connect(url: str, binding: str, *, streaming: bool = False, polling: bool = False, extended: bool = False, verify: bool = False) -> Client:
     other = {"JSONRPC": "HTTP+JSON", "HTTP+JSON": "JSONRPC"}[binding]
     config = ClientConfig(
         httpx_client=HTTP,
@@ -30,7 +31,8 @@ async def connect(url: str, binding: str, *, streaming: bool = False, polling: b
         streaming=streaming,
         polling=polling,
     )
-    client = await ClientFactory(config).create_from_url(url)
+    verifier = create_signature_verifier(lines.key_of, ["ES256", "EdDSA"]) if verify else None
+    client = await ClientFactory(config).create_from_url(url, signature_verifier=verifier)
     if extended:
         # What a caller would have whose card promises more than the agent keeps.
         client._card.capabilities.extended_agent_card = True
