@@ -5,7 +5,6 @@ What an SDK cannot do is in `LACKS` with the reason, and the run prints it: noth
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Callable, Coroutine

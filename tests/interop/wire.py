@@ -13,7 +13,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from a2a.grpc import a2a_pb2
-from a2a.types import AgentCard, Message, Task, TaskArtifactUpdateEvent, TaskPushNotificationConfig, TaskStatusUpdateEvent
+from a2a.types import (
+    AgentCard,
+    Message,
+    Task,
+    TaskArtifactUpdateEvent,
+    TaskPushNotificationConfig,
+    TaskStatusUpdateEvent,
+)
 from google.protobuf import json_format
 
 # Code to the name in google.rpc.ErrorInfo and the HTTP status of REST (A2A 1.0.1, 5.4).

@@ -39,7 +39,15 @@ from lines import slim
 HTTP = lines.http()
 
 
-async def connect(url: str, binding: str, *, streaming: bool = False, polling: bool = False, extended: bool = False, verify: bool = False) -> BaseClient:
+async def connect(
+    url: str,
+    binding: str,
+    *,
+    streaming: bool = False,
+    polling: bool = False,
+    extended: bool = False,
+    verify: bool = False,
+) -> BaseClient:
     other = {"JSONRPC": "HTTP+JSON", "HTTP+JSON": "JSONRPC"}[binding]
     config = ClientConfig(
         httpx_client=HTTP,
@@ -172,7 +180,7 @@ def thing(thing: Task | Message | TaskStatusUpdateEvent | TaskArtifactUpdateEven
             return {"kind": "message", **message(thing)}
 
 
-def push(config: TaskPushNotificationConfig) -> dict[str, Any]:
+def hook(config: TaskPushNotificationConfig) -> dict[str, Any]:
     inner = config.push_notification_config
     return slim({"task": config.task_id, "id": inner.id, "url": inner.url, "token": inner.token})
 
@@ -239,12 +247,12 @@ def subscribe(client: BaseClient, id: str) -> AsyncIterator[dict[str, Any]]:
 
 async def push_create(client: BaseClient, task: str, push: dict[str, Any]) -> dict[str, Any]:
     config = TaskPushNotificationConfig(task_id=task, push_notification_config=config_of(push))
-    return globals()["push"](await client.set_task_callback(config))
+    return hook(await client.set_task_callback(config))
 
 
 async def push_get(client: BaseClient, task: str, id: str) -> dict[str, Any]:
     params = GetTaskPushNotificationConfigParams(id=task, push_notification_config_id=id)
-    return push(await client.get_task_callback(params))
+    return hook(await client.get_task_callback(params))
 
 
 def refusal(error: Exception) -> dict[str, Any]:

@@ -22,7 +22,15 @@ from lines import slim
 HTTP = lines.http()
 
 
-async def connect(url: str, binding: str, *, streaming: bool = False, polling: bool = False, extended: bool = False, verify: bool = False) -> Client:
+async def connect(
+    url: str,
+    binding: str,
+    *,
+    streaming: bool = False,
+    polling: bool = False,
+    extended: bool = False,
+    verify: bool = False,
+) -> Client:
     other = {"JSONRPC": "HTTP+JSON", "HTTP+JSON": "JSONRPC"}[binding]
     config = ClientConfig(
         httpx_client=HTTP,
@@ -170,7 +178,7 @@ def event(answer: pb.StreamResponse) -> dict[str, Any]:
             return {"kind": str(nothing)}
 
 
-def push(config: pb.TaskPushNotificationConfig) -> dict[str, Any]:
+def hook(config: pb.TaskPushNotificationConfig) -> dict[str, Any]:
     return slim({"task": config.task_id, "id": config.id, "url": config.url, "token": config.token})
 
 
@@ -244,17 +252,17 @@ async def list_tasks(client: Client, **args: Any) -> dict[str, Any]:
 
 
 async def push_create(client: Client, task: str, push: dict[str, Any]) -> dict[str, Any]:
-    return globals()["push"](await client.create_task_push_notification_config(config_of(push, task)))
+    return hook(await client.create_task_push_notification_config(config_of(push, task)))
 
 
 async def push_get(client: Client, task: str, id: str) -> dict[str, Any]:
     request = pb.GetTaskPushNotificationConfigRequest(task_id=task, id=id)
-    return push(await client.get_task_push_notification_config(request))
+    return hook(await client.get_task_push_notification_config(request))
 
 
 async def push_list(client: Client, task: str) -> list[dict[str, Any]]:
     request = pb.ListTaskPushNotificationConfigsRequest(task_id=task)
-    return [push(item) for item in (await client.list_task_push_notification_configs(request)).configs]
+    return [hook(item) for item in (await client.list_task_push_notification_configs(request)).configs]
 
 
 async def push_delete(client: Client, task: str, id: str) -> None:
