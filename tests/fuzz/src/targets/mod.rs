@@ -197,7 +197,10 @@ fn rest(input: &[u8]) {
             let (status, reply) = Binding::rest(target.dialect).error(&error);
             assert!(matches!(status, 400 | 404 | 405), "{status}");
             let reply: Value = serde_json::from_str(&reply).expect("an error is JSON");
-            assert_eq!(reply["error"]["code"], status);
+            match target.dialect {
+                Dialect::V1 => assert_eq!(reply["error"]["code"], status),
+                Dialect::V03 | Dialect::Proto03 => assert_eq!(reply["code"], error.wire().code),
+            }
         }
     }
 }
