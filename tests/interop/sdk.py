@@ -33,7 +33,6 @@ from a2a.types import (
     MethodNotFoundError,
     Part,
     PushNotificationConfig,
-    PushNotificationNotSupportedError,
     Role,
     SendMessageRequest,
     SendStreamingMessageRequest,
@@ -232,7 +231,7 @@ async def the_card_says_who_what_and_where(world):
     assert card.name and card.description and card.version
     assert card.provider.organization and card.provider.url
     assert card.capabilities.streaming is True
-    assert card.capabilities.push_notifications is False
+    assert card.capabilities.push_notifications is True
     assert card.capabilities.state_transition_history is False
     assert card.supports_authenticated_extended_card is False
     assert card.default_input_modes == ["text/plain"]
@@ -701,16 +700,17 @@ async def an_unknown_method_and_a_wrong_envelope_are_told_apart(world):
 
 
 @check
-async def push_notifications_are_refused_as_the_card_says(world):
+async def hooks_in_the_own_network_are_refused_unless_allowed(world):
     client = await connect(world, world.plain)
     task = await send(world, world.plain, "1+1")
     hook = PushNotificationConfig(url="http://127.0.0.1:1/hook")
     call = client.set_task_callback(TaskPushNotificationConfig(task_id=task.id, push_notification_config=hook))
-    await refused(call, PushNotificationNotSupportedError, -32003)
+    told = await refused(call, InvalidParamsError, -32602)
+    assert "url" in told.message, told
     call = client.get_task_callback(GetTaskPushNotificationConfigParams(id=task.id))
-    await refused(call, PushNotificationNotSupportedError, -32003)
+    await refused(call, TaskNotFoundError, -32001)
     client = await connect(world, world.plain, streaming=False, push_notification_configs=[hook])
-    await refused(anext(client.send_message(message("1+1"))), PushNotificationNotSupportedError, -32003)
+    await refused(anext(client.send_message(message("1+1"))), InvalidParamsError, -32602)
 
 
 @check
