@@ -12,23 +12,27 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::config::Relay;
 use crate::config::providers::Route;
+use crate::config::{Push, Relay};
+use crate::engine::push::Lost;
 use crate::inbound::cell::EngineCell;
 use crate::inbound::service::Front;
 use crate::llm::ModelError;
 use crate::outbound::device;
 use crate::outbound::http::KEEP_ALIVE;
 use crate::outbound::model::{Line, Piece};
+use crate::outbound::push;
 use crate::skills::{device as device_skill, text_analyzer};
-use crate::work::{End, Job, Lane, Run, Update, Work};
+use crate::work::{End, Job, Lane, PostError, Run, Update, Work};
 
 /// Updates under way.
 const UPDATES: usize = 64;
 /// Stack of a thread: only touched pages cost memory; TLS fits with room to spare.
 const STACK: usize = if cfg!(debug_assertions) { 1024 * 1024 } else { 256 * 1024 };
-/// A local thread without work leaves soon.
-const LOCAL_KEEP: Duration = Duration::from_secs(5);
+/// A thread that keeps no connection leaves soon when it has no work.
+const SHORT_KEEP: Duration = Duration::from_secs(5);
+/// Between two lines of the log about webhooks that take nothing.
+const LOST_EVERY: Duration = Duration::from_secs(10);
 
 /// What a thread needs for its work.
 #[derive(Debug)]
@@ -37,6 +41,8 @@ pub struct Tools {
     pub route: Option<Route>,
     /// Its timers and bounds.
     pub relay: Relay,
+    /// How webhooks are told.
+    pub push: Push,
 }
 
 /// What a thread says.
@@ -66,13 +72,16 @@ pub struct Bridge {
     started: u32,
     sender: mpsc::Sender<(u32, Note)>,
     notes: mpsc::Receiver<(u32, Note)>,
+    /// When the log was last told of a webhook.
+    told: Option<Duration>,
 }
 
 impl Bridge {
     /// No thread is started yet.
     pub fn new(front: Rc<Front>, tools: Tools) -> Self {
         let (sender, notes) = mpsc::channel(UPDATES);
-        Self { front, tools: Arc::new(tools), hands: Vec::new(), started: 0, sender, notes }
+        let (tools, hands) = (Arc::new(tools), Vec::new());
+        Self { front, tools, hands, started: 0, sender, notes, told: None }
     }
 
     /// Moves jobs and updates for as long as the agent runs.
@@ -88,15 +97,20 @@ impl Bridge {
     }
 
     fn dispatch(&mut self, cell: &EngineCell) {
-        for lane in [Lane::Relay, Lane::Local] {
+        for lane in [Lane::Relay, Lane::Local, Lane::Push] {
             while let Some(job) = cell.with(|engine, now| engine.next_job(lane, now)) {
                 let run = job.run;
                 if let Err(what) = self.hand_over(lane, job) {
                     log::error!("cannot start a thread: {what}");
-                    let error =
-                        ModelError::Transport { what: "no thread can be started".to_owned() };
+                    let what = "no thread can be started";
+                    let end = match lane {
+                        Lane::Relay | Lane::Local => {
+                            End::Turn(Err(ModelError::Transport { what: what.to_owned() }))
+                        }
+                        Lane::Push => End::Post(Err(PostError::Failed(what))),
+                    };
                     cell.with(|engine, now| {
-                        engine.apply(Update::Ended(run, End::Turn(Err(error))), now);
+                        engine.apply(Update::Ended(run, end), now);
                         engine.apply(Update::Free(run), now);
                     });
                 }
@@ -133,7 +147,15 @@ impl Bridge {
                     let key = route.map_or("the key", |route| &*route.provider.key_source);
                     log::warn!("{}", error.explain(key));
                 }
-                cell.with(|engine, now| engine.apply(update, now));
+                let lost = cell.with(|engine, now| {
+                    engine.apply(update, now);
+                    let is_time = self.told.is_none_or(|told| now.mono >= told + LOST_EVERY);
+                    is_time.then(|| engine.take_lost()).flatten().map(|lost| (lost, now))
+                });
+                if let Some((lost, now)) = lost {
+                    self.told = Some(now.mono);
+                    tell_lost(&lost);
+                }
             }
             // A job that was sent meanwhile keeps the thread; otherwise its channel closes, and it leaves.
             Note::Idle => {
@@ -141,6 +163,13 @@ impl Bridge {
             }
         }
     }
+}
+
+/// One line about what a webhook was not told; only the host of its URL may be written down.
+fn tell_lost(lost: &Lost) {
+    let Lost { task, host, tries, error, others } = lost;
+    let more = if *others > 0 { format!("; {others} more before it") } else { String::new() };
+    log::warn!("task={task} webhook at {host} given up at try {tries}: {error}{more}");
 }
 
 fn start(
@@ -152,10 +181,12 @@ fn start(
     let (jobs, inbox) = sync_channel::<Job>(1);
     let (name, keep) = match lane {
         Lane::Relay => (format!("relay-{number}"), KEEP_ALIVE),
-        Lane::Local => (format!("local-{number}"), LOCAL_KEEP),
+        Lane::Local => (format!("local-{number}"), SHORT_KEEP),
+        Lane::Push => (format!("push-{number}"), SHORT_KEEP),
     };
     let work = move || {
-        let mut provider = tools.route.clone().map(|route| Line::new(route, tools.relay.clone()));
+        let route = tools.route.clone().filter(|_| lane == Lane::Relay);
+        let mut provider = route.map(|route| Line::new(route, tools.relay.clone()));
         // An error means that the runtime is gone, and so is the reader of every update.
         let tell = |note| sender.blocking_send((number, note)).is_ok();
         loop {
@@ -171,7 +202,7 @@ fn start(
                 }
             };
             let run = job.run;
-            do_job(job, provider.as_mut(), &|update| tell(Note::Update(update)));
+            do_job(job, provider.as_mut(), &tools.push, &|update| tell(Note::Update(update)));
             tell(Note::Update(Update::Free(run)));
         }
     };
@@ -180,7 +211,7 @@ fn start(
     Ok(Hand { number, lane, jobs, run: None })
 }
 
-fn do_job(mut job: Job, line: Option<&mut Line>, tell: &dyn Fn(Update) -> bool) {
+fn do_job(mut job: Job, line: Option<&mut Line>, push: &Push, tell: &dyn Fn(Update) -> bool) {
     let run = job.run;
     match (job.work, line) {
         (Work::Turn(turn), Some(line)) => {
@@ -204,6 +235,9 @@ fn do_job(mut job: Job, line: Option<&mut Line>, tell: &dyn Fn(Update) -> bool) 
         (Work::Analyze(text), _) => {
             let report = text_analyzer::analyze(&text);
             tell(Update::Ended(run, End::Local { text: report.text(), json: report.json() }));
+        }
+        (Work::Post(post), _) => {
+            tell(Update::Ended(run, End::Post(push::post(&post, push, &job.cancel))));
         }
     }
 }

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::{Parser, ValueExt};
 
+use crate::base::limits::PUSH_THREADS;
 use crate::cli::help::{HELP, help_of};
 use crate::config::{self, Inputs, Loaded};
 use crate::daemon::{self, DaemonError};
@@ -312,7 +313,9 @@ fn check_config(arguments: &[OsString]) -> Result<(), Failure> {
     };
     say(format_args!("model: {model}"))?;
     say("\nmemory, at most:")?;
-    let parts = loaded.config.limits.worst_case(loaded.config.relay.max);
+    let config = &loaded.config;
+    let pushes = if config.push.enabled { PUSH_THREADS } else { 0 };
+    let parts = config.limits.worst_case(config.relay.max, pushes);
     for (part, bytes) in parts {
         say(format_args!("  {part:<28} {:>7} KiB", bytes / 1024))?;
     }

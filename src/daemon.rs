@@ -25,7 +25,8 @@ use crate::base::name::{auto_name, normal_url};
 use crate::base::net::lan_ipv4;
 use crate::bridge::{Bridge, Tools};
 use crate::config::providers::Route;
-use crate::config::{CardForm, Config, Loaded};
+use crate::config::{CardForm, Config, Loaded, Push};
+use crate::engine::push::Policy;
 use crate::engine::queue::{Bounds, Timers};
 use crate::engine::{Brain, Engine, Settings, skills};
 use crate::inbound::body::Bodies;
@@ -201,7 +202,8 @@ async fn serve(loaded: &Loaded, addresses: &[SocketAddr]) -> Result<(), DaemonEr
     announce(loaded, &front, address);
     let (stop, stopping) = watch::channel(false);
     let accepting = tokio::task::spawn_local(listen::run(listener, front.clone(), stopping));
-    let tools = Tools { route: loaded.route.clone(), relay: config.relay.clone() };
+    let (relay, push) = (config.relay.clone(), config.push.clone());
+    let tools = Tools { route: loaded.route.clone(), relay, push };
     tokio::task::spawn_local(Bridge::new(front.clone(), tools).run());
     tokio::task::spawn_local(keep_time(front.clone()));
     let first = tokio::select! {
@@ -240,19 +242,23 @@ async fn keep_time(front: Rc<Front>) {
     }
 }
 
-/// Lets running tasks finish, ends the others, and lets their readers have the last event.
+/// Lets running tasks finish, ends the others, and lets their readers and webhooks have the last event.
 async fn wind_down(front: &Rc<Front>, grace: Duration) {
     let working = || front.cell.with(|engine, _| engine.store().count(TaskState::Working));
-    wait_until(grace, || working() == 0).await;
+    let pushing = || front.cell.with(|engine, _| engine.pushes().pending()) > 0;
+    let left = wait_until(grace, || working() == 0 && !pushing()).await;
     let failed = front.cell.with(|engine, now| {
         engine.stop(now);
         engine.stats().failed
     });
     log::debug!("tasks failed in all: {failed}");
-    wait_until(FAREWELL, || front.connections.get() == 0).await;
+    // Webhooks hear only now of the tasks that were ended: they may have what is left of the grace time.
+    wait_until(FAREWELL, || front.connections.get() == 0 && !pushing()).await;
+    wait_until(left.saturating_sub(FAREWELL), || !pushing()).await;
 }
 
-async fn wait_until(limit: Duration, done: impl Fn() -> bool) {
+/// Waits until it is done or the time is over; returns what is left of it.
+async fn wait_until(limit: Duration, done: impl Fn() -> bool) -> Duration {
     const STEP: Duration = Duration::from_millis(20);
     let mut left = limit;
     while !done() && !left.is_zero() {
@@ -260,6 +266,7 @@ async fn wait_until(limit: Duration, done: impl Fn() -> bool) {
         tokio::time::sleep(step).await;
         left = left.saturating_sub(step);
     }
+    left
 }
 
 fn front(loaded: &Loaded, address: SocketAddr) -> Front {
@@ -284,6 +291,7 @@ fn front(loaded: &Loaded, address: SocketAddr) -> Front {
         reply_bytes: config.relay.reply_bytes,
         context_bytes: config.relay.context_bytes,
         brain,
+        push: policy(config),
     };
     let engine = Engine::new(settings, Ids::new(Box::new(random)));
     #[cfg(feature = "conformance")]
@@ -327,12 +335,17 @@ fn card(loaded: &Loaded, identity: &Identity) -> Card {
             CardForm::V10 => Form::V10,
             CardForm::V03 => Form::V03,
         },
-        push: false,
+        push: loaded.config.push.enabled,
         extensions: extension.as_slice(),
         inside: inside.as_ref(),
         signer: loaded.card_key.as_deref(),
         start_unix_ms: Now::read().unix_ms,
     })
+}
+
+fn policy(config: &Config) -> Option<Policy> {
+    let Push { enabled, allow_private, attempts, timeout } = config.push;
+    enabled.then_some(Policy { allow_private, attempts, timeout })
 }
 
 fn brain(config: &Config, route: &Route) -> Brain {

@@ -3,18 +3,23 @@
 //! Everything here is `Send` and owns its bytes. A thread answers every job with exactly one [`Update::Ended`] and
 //! then exactly one [`Update::Free`], whatever happens to it on the way.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use crate::a2a::op::Hook;
 use crate::base::budget::Lease;
 use crate::llm::{ModelError, Turn, TurnEnd};
 
 /// Which try of which task: an update whose run is no longer current is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
+    /// Whose threads do it; each lane's engine part counts by itself.
+    pub lane: Lane,
     /// The task's slot.
     pub slot: u16,
-    /// Counts every job this agent ever started.
+    /// Counts the jobs that were ever started there.
     pub number: u32,
 }
 
@@ -27,15 +32,28 @@ pub enum Work {
     Device,
     /// Analyse a text that is too long for the runtime thread.
     Analyze(String),
+    /// Tell a webhook.
+    Post(Box<Post>),
 }
 
-/// Which threads do it: relays can be slow for minutes, local work never is.
+/// A notification on its way to a webhook.
+#[derive(Debug)]
+pub struct Post {
+    /// Where it goes, and what the receiver knows it by.
+    pub hook: Hook,
+    /// JSON.
+    pub body: String,
+}
+
+/// Which threads do it: relays and webhooks can be slow for minutes, local work never is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// Threads that talk to a provider.
     Relay,
     /// One thread for work on this machine.
     Local,
+    /// Threads that talk to webhooks.
+    Push,
 }
 
 impl Work {
@@ -44,6 +62,7 @@ impl Work {
         match self {
             Self::Turn(_) => Lane::Relay,
             Self::Device | Self::Analyze(_) => Lane::Local,
+            Self::Post(_) => Lane::Push,
         }
     }
 }
@@ -88,7 +107,36 @@ pub enum End {
         /// The same for programs.
         json: String,
     },
+    /// Whether the webhook took the notification.
+    Post(Result<(), PostError>),
 }
+
+/// Why a webhook did not take a notification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PostError {
+    /// No connection, or no answer; another try may help.
+    Failed(&'static str),
+    /// It answered with another status than 2xx.
+    Refused {
+        /// This one.
+        status: u16,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// It is not to be called at all.
+    Forbidden(&'static str),
+}
+
+impl fmt::Display for PostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(what) | Self::Forbidden(what) => f.write_str(what),
+            Self::Refused { status, .. } => write!(f, "status {status}"),
+        }
+    }
+}
+
+impl std::error::Error for PostError {}
 
 /// Stops a job from outside. Clones stop the same job.
 #[derive(Clone, Debug, Default)]
@@ -100,8 +148,8 @@ struct Inner {
     hook: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
-impl std::fmt::Debug for Inner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Cancel(fired: {})", self.fired.load(Ordering::Relaxed))
     }
 }

@@ -51,7 +51,7 @@ fn each_form_has_the_members_of_its_versions() {
         "version",
     ];
     assert_eq!(names(&new), all);
-    assert_eq!(new["capabilities"], json!({"streaming": true}));
+    assert_eq!(new["capabilities"], json!({"streaming": true, "pushNotifications": true}));
     let old = with_card("form = \"0.3\"").get(CARD).json();
     assert_eq!(old["protocolVersion"], "0.3.0");
     assert!(old["supportedInterfaces"].is_null());
@@ -93,7 +93,8 @@ fn an_extended_card_is_announced_in_both_versions() {
     assert_eq!(card["capabilities"]["extendedAgentCard"], true);
     assert_eq!(card["supportsAuthenticatedExtendedCard"], true);
     let card = with_card("extended = true\nform = \"1.0\"").get(CARD).json();
-    assert_eq!(card["capabilities"], json!({"streaming": true, "extendedAgentCard": true}));
+    let all = json!({"streaming": true, "pushNotifications": true, "extendedAgentCard": true});
+    assert_eq!(card["capabilities"], all);
 }
 
 #[test]

@@ -81,11 +81,13 @@ pub enum Busy {
     Share,
     /// The webhooks of one task.
     Hooks,
+    /// The places for webhooks of tasks that have not ended.
+    Webhooks,
 }
 
 impl Busy {
     /// One word for each, in the order of the variants.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 11] = [
         "stopping",
         "connections",
         "streams",
@@ -96,6 +98,7 @@ impl Busy {
         "growth",
         "share",
         "hooks",
+        "webhooks",
     ];
 }
 
@@ -112,6 +115,7 @@ impl fmt::Display for Busy {
             Self::Growth => "the task store is full",
             Self::Share => "this caller has its share of tasks already",
             Self::Hooks => "a task has at most 4 push notification configs",
+            Self::Webhooks => "too many unfinished tasks have push notification configs",
         })
     }
 }
@@ -462,6 +466,7 @@ mod tests {
             Busy::Growth,
             Busy::Share,
             Busy::Hooks,
+            Busy::Webhooks,
         ];
         assert_eq!(all.map(|what| format!("{what:?}").to_ascii_lowercase()), Busy::NAMES);
         assert_eq!(all.map(|what| Busy::NAMES[what as usize]), Busy::NAMES);

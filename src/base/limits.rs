@@ -16,6 +16,10 @@ pub const CONNECTIONS: usize = 512;
 pub const RELAYS: usize = 32;
 /// Ceiling of `relay.queue`: relayed tasks that wait for a thread.
 pub const QUEUE: usize = 256;
+/// Webhooks of unfinished tasks, and deliveries that wait or are under way.
+pub const PUSHES: usize = 64;
+/// Threads that deliver to webhooks.
+pub const PUSH_THREADS: usize = 4;
 /// Distinct callers whose shares are counted one by one; further ones share one count.
 pub const CALLERS: usize = 64;
 
@@ -31,6 +35,8 @@ pub const SPARE_BODIES: usize = 96 * KIB;
 pub const CONNECTION_BYTES: usize = 16 * KIB;
 /// What an agent thread costs: stack, a TLS session, a line and an event of the provider's stream.
 pub const RELAY_BYTES: usize = 416 * KIB;
+/// What a thread that delivers to a webhook costs: stack, a TLS session, two buffers.
+pub const PUSH_BYTES: usize = 160 * KIB;
 /// Program, allocator and runtime before the first connection.
 pub const PROGRAM_BYTES: usize = 3 * MIB;
 
@@ -106,12 +112,14 @@ impl Limits {
         self.store_bytes / 4
     }
 
-    /// The most memory each part can take, in the order it is printed, for `relays` agent threads.
-    pub const fn worst_case(&self, relays: usize) -> [(&'static str, usize); 6] {
+    /// The most memory each part can take, in the order it is printed, for `relays` agent threads and `pushes` threads
+    /// that deliver to webhooks.
+    pub const fn worst_case(&self, relays: usize, pushes: usize) -> [(&'static str, usize); 7] {
         [
             ("program, allocator, runtime", PROGRAM_BYTES),
             ("connections", self.connections * CONNECTION_BYTES),
             ("agent threads", relays * RELAY_BYTES),
+            ("webhook threads", pushes * PUSH_BYTES),
             ("task store", self.store_bytes),
             ("requests in flight", self.in_flight_bytes + SPARE_BODIES),
             ("work", self.work_bytes),
@@ -125,7 +133,8 @@ mod tests {
 
     #[test]
     fn the_default_sum_stays_within_the_promise() {
-        let sum: usize = Limits::default().worst_case(4).iter().map(|(_, bytes)| bytes).sum();
+        let parts = Limits::default().worst_case(4, PUSH_THREADS);
+        let sum: usize = parts.iter().map(|(_, bytes)| bytes).sum();
         assert!(sum <= 12 * MIB, "{sum}");
     }
 }

@@ -13,6 +13,7 @@ pub mod members;
 pub mod name;
 pub mod net;
 pub mod order;
+pub mod reach;
 pub mod redact;
 pub mod secret;
 pub mod sse;

@@ -562,6 +562,34 @@ pub static KEYS: &[Key] = &[
         "conversation sent along with a message; at most limits.work-bytes",
     ),
     key(
+        "push.enabled",
+        Kind::Bool,
+        |c| Place::Bool(&mut c.push.enabled),
+        &[],
+        "post changes of tasks to webhooks that callers name",
+    ),
+    key(
+        "push.allow-private",
+        Kind::Bool,
+        |c| Place::Bool(&mut c.push.allow_private),
+        &[],
+        "webhooks may lie on this machine and in private networks",
+    ),
+    key(
+        "push.attempts",
+        Kind::Number { min: 1, max: 10 },
+        |c| Place::Size(&mut c.push.attempts),
+        &[],
+        "how often one notification is tried",
+    ),
+    key(
+        "push.timeout-s",
+        seconds(60),
+        |c| Place::Wait(&mut c.push.timeout),
+        &[],
+        "one try, from the connection to the answer",
+    ),
+    key(
         "limits.connections",
         number(4, limits::CONNECTIONS),
         |c| Place::Size(&mut c.limits.connections),
@@ -782,7 +810,7 @@ mod tests {
         for key in KEYS {
             let mut config = Config::default();
             let value = match key.kind {
-                Kind::Bool => Value::Bool(true),
+                Kind::Bool => Value::Bool(key.show(&mut config).as_deref() == Some("false")),
                 Kind::Choice(names) => Value::Text(names[1].to_owned()),
                 Kind::Number { max, .. } | Kind::Seconds { max, .. } | Kind::Bytes { max, .. } => {
                     Value::Number(max - 1)
@@ -804,9 +832,12 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), KEYS.len());
         let mut sections: Vec<_> = sections().collect();
-        assert_eq!(sections, ["agent", "card", "listen", "model", "relay", "limits", "log", "run"]);
+        assert_eq!(
+            sections,
+            ["agent", "card", "listen", "model", "relay", "push", "limits", "log", "run"]
+        );
         sections.dedup();
-        assert_eq!(sections.len(), 8);
+        assert_eq!(sections.len(), 9);
     }
 
     #[test]

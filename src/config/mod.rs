@@ -37,6 +37,7 @@ pub struct Config {
     pub listen: Listen,
     pub model: Model,
     pub relay: Relay,
+    pub push: Push,
     pub limits: Limits,
     pub log: Log,
     pub run: Run,
@@ -181,6 +182,25 @@ impl Default for Relay {
             reply_bytes: 512 * 1024,
             context_bytes: 32 * 1024,
         }
+    }
+}
+
+/// How changes of tasks are posted to webhooks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Push {
+    /// Whether callers may name webhooks at all.
+    pub enabled: bool,
+    /// Whether a webhook may lie on this machine or in a private network.
+    pub allow_private: bool,
+    /// How often one notification is tried.
+    pub attempts: usize,
+    /// One try, from the connection to the answer; the name's look-up counts, but is not cut short.
+    pub timeout: Duration,
+}
+
+impl Default for Push {
+    fn default() -> Self {
+        Self { enabled: true, allow_private: false, attempts: 5, timeout: Duration::from_secs(15) }
     }
 }
 

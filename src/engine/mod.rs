@@ -8,6 +8,7 @@
 pub mod conformance;
 pub mod feed;
 pub mod memory;
+pub mod push;
 pub mod queue;
 pub mod skills;
 pub mod stats;
@@ -21,7 +22,8 @@ use smallvec::{SmallVec, smallvec};
 use crate::a2a::dialect::Dialect;
 use crate::a2a::error::{A2aError, Busy};
 use crate::a2a::model::{Artifact, Message, Part, Parts, Status, Task, TaskState};
-use crate::a2a::op::{Filter, Hook, Operation, Place, Principal, Scope, Send};
+use crate::a2a::op::{Event, Filter, Hook, Operation, Place, Principal, Scope, Send};
+use crate::a2a::write::{View, Writer};
 use crate::base::budget::Budget;
 use crate::base::clock::Now;
 use crate::base::ids::{ContextId, Ids, TaskId, uuid_into};
@@ -30,6 +32,7 @@ use crate::base::limits::Limits;
 use crate::base::order::sorted;
 use crate::engine::feed::{Cursor, ENTRIES, Read};
 use crate::engine::memory::{Memory, MemoryFull};
+use crate::engine::push::{Lost, Policy, Pushes};
 use crate::engine::queue::{Bounds, Late, Queue, Timers};
 use crate::engine::skills::{Choice, INLINE_TEXT, MEMORY, choose, reads, refusal};
 use crate::engine::stats::{RelayEnd, Stats};
@@ -37,7 +40,7 @@ use crate::engine::store::{Ask, Full, Pending, Slot, Store};
 use crate::llm::{Finish as TurnFinish, ModelError, Role as Speaker, Said, Turn, TurnEnd};
 use crate::skills::memory::{Answer, Command, normal_key};
 use crate::skills::text_analyzer;
-use crate::work::{End, Job, Lane, Run, Update, Work};
+use crate::work::{End, Job, Lane, Post, PostError, Run, Update, Work};
 
 /// Seconds that a busy agent asks a caller to wait.
 const RETRY_AFTER_S: u32 = 2;
@@ -77,6 +80,8 @@ pub struct Settings {
     pub context_bytes: usize,
     /// The model, when there is one.
     pub brain: Option<Brain>,
+    /// How webhooks are told, when they are told at all.
+    pub push: Option<Policy>,
 }
 
 /// What the caller of [`Engine::handle`] does next.
@@ -141,6 +146,8 @@ pub struct Page {
 const PAGE_BYTES: usize = 256 * 1024;
 /// Webhooks of one task.
 const HOOKS: usize = 4;
+/// The part of the bytes for threads that one notification may take: all of them together leave half to others.
+const PUSH_SHARE: usize = 8;
 
 /// How a task's work turned out.
 #[derive(Debug)]
@@ -158,6 +165,7 @@ pub struct Engine {
     ids: Ids,
     store: Store,
     queue: Queue,
+    pushes: Pushes,
     memory: Memory,
     work: Budget,
     /// Finished work of a task whose caller first sees it working.
@@ -181,6 +189,7 @@ impl Engine {
             memory: Memory::new(limits.memory_keys, limits.memory_value_bytes, budget),
             work: Budget::new(limits.work_bytes),
             queue: Queue::new(settings.bounds),
+            pushes: Pushes::new(settings.push),
             due: None,
             touched: 0,
             deadline: None,
@@ -208,6 +217,14 @@ impl Engine {
             return Ok(reply);
         }
         match operation {
+            Operation::SetHook { .. }
+            | Operation::GetHook { .. }
+            | Operation::ListHooks { .. }
+            | Operation::DeleteHook { .. }
+                if self.pushes.policy().is_none() =>
+            {
+                Err(A2aError::PushNotificationNotSupported)
+            }
             Operation::Send(send) => {
                 let (blocking, history) = (send.blocking, send.history);
                 let id = self.submit(send, scope, now)?;
@@ -244,7 +261,8 @@ impl Engine {
             }
             Operation::SetHook { id, hook } => {
                 let at = self.store.owned(id, scope).ok_or(A2aError::TaskNotFound)?;
-                Ok(Outcome::Hook(id, self.set_hook(at, *hook)?))
+                self.may_call(&hook, false)?;
+                Ok(Outcome::Hook(id, self.set_hook(at, *hook, now)?))
             }
             Operation::GetHook { id, hook } => {
                 let at = self.store.owned(id, scope).ok_or(A2aError::TaskNotFound)?;
@@ -261,6 +279,9 @@ impl Engine {
                 let at = self.store.owned(id, scope).ok_or(A2aError::TaskNotFound)?;
                 if let Some(slot) = self.store.slot_mut(at) {
                     slot.hooks.retain(|known| known.id != hook);
+                }
+                if self.pushes.forget(id, &hook) {
+                    self.store.detach(id);
                 }
                 Ok(Outcome::Done)
             }
@@ -297,21 +318,47 @@ impl Engine {
     }
 
     /// Adds a webhook to a task, or puts it in the place of one with the same id.
-    fn set_hook(&mut self, at: usize, hook: Hook) -> Result<Rc<Hook>, A2aError> {
+    fn set_hook(&mut self, at: usize, hook: Hook, now: Now) -> Result<Rc<Hook>, A2aError> {
         let hook = self.named(hook);
         let slot = self.store.slot(at).ok_or(A2aError::TaskNotFound)?;
         let known = slot.hooks.iter().position(|known| known.id == hook.id);
         if known.is_none() && slot.hooks.len() == HOOKS {
             return Err(self.busy(Busy::Hooks));
         }
+        let (id, who) = (slot.task.id, slot.caller.clone());
+        let is_final = slot.task.status.state.is_final();
+        // A finished task has nothing to tell, unless it is still being told to the webhook that had this id.
+        let takes_place = !is_final || self.pushes.knows(id, &hook.id);
+        if takes_place && known.is_none() && !self.pushes.has_room(&who) {
+            return Err(self.busy(Busy::Webhooks));
+        }
         let grown = self.store.grow(at, hook.heap_bytes() + 16);
         grown.map_err(|_| self.busy(Busy::Growth))?;
+        if takes_place && !self.pushes.reserve(id, &who, hook.clone(), now) {
+            return Err(self.busy(Busy::Webhooks));
+        }
         let slot = self.store.slot_mut(at).ok_or(A2aError::TaskNotFound)?;
         match known {
             Some(known) => slot.hooks[known] = hook.clone(),
             None => slot.hooks.push(hook.clone()),
         }
         Ok(hook)
+    }
+
+    /// Whether webhooks are told at all, and this one may be.
+    fn may_call(&self, hook: &Hook, inline: bool) -> Result<(), A2aError> {
+        let policy = self.pushes.policy().ok_or(A2aError::PushNotificationNotSupported)?;
+        push::check(&hook.url, policy.allow_private).map_err(|rule| {
+            let member = match (hook.dialect, inline) {
+                (Dialect::V1, false) => "url",
+                (Dialect::V1, true) => "configuration.taskPushNotificationConfig.url",
+                (Dialect::V03 | Dialect::Proto03, false) => "pushNotificationConfig.url",
+                (Dialect::V03 | Dialect::Proto03, true) => {
+                    "configuration.pushNotificationConfig.url"
+                }
+            };
+            A2aError::InvalidParams(format!("{member}: {rule}"))
+        })
     }
 
     /// The webhook with an id. In 0.3 one that has none is the task's only such one, and setting it again replaces it;
@@ -343,6 +390,9 @@ impl Engine {
     fn submit(&mut self, send: Send, scope: &Scope, now: Now) -> Result<TaskId, A2aError> {
         if self.draining {
             return Err(self.busy(Busy::Stopping));
+        }
+        if let Some(hook) = &send.hook {
+            self.may_call(hook, true)?;
         }
         if let Some(id) = send.task {
             return self.carry_on(id, send, scope, now);
@@ -397,6 +447,9 @@ impl Engine {
 
     /// Stores a new task with its first message, to be worked on.
     fn keep(&mut self, send: Send, scope: &Scope, now: Now) -> Result<usize, A2aError> {
+        if send.hook.is_some() && !self.pushes.has_room(&scope.who) {
+            return Err(self.busy(Busy::Webhooks));
+        }
         let message = send.message;
         let context_bytes = send.context.as_ref().map_or(0, ContextId::heap_bytes);
         let hook = send.hook.map(|hook| self.named(*hook));
@@ -428,7 +481,12 @@ impl Engine {
         };
         self.stats.submitted += 1;
         let slot = self.store.slot_mut(at).expect("it was just stored");
-        slot.hooks.extend(hook);
+        if let Some(hook) = hook {
+            slot.hooks.push(hook.clone());
+            let id = slot.task.id;
+            let has_place = self.pushes.reserve(id, &scope.who, hook, now);
+            debug_assert!(has_place, "the table was asked before the task was stored");
+        }
         Ok(at)
     }
 
@@ -480,7 +538,7 @@ impl Engine {
     fn add(&mut self, at: usize, send: Send, now: Now) -> Result<(), A2aError> {
         let message = send.message;
         if let Some(hook) = send.hook {
-            self.set_hook(at, *hook)?;
+            self.set_hook(at, *hook, now)?;
         }
         let bytes = message.heap_bytes() + 64;
         self.store.grow(at, bytes).map_err(|_| self.busy(Busy::Growth))?;
@@ -648,6 +706,12 @@ impl Engine {
         let changed = self.store.set_status(at, Status { state, message, unix_ms: now.unix_ms });
         if changed {
             self.touch(at);
+            if let Some(id) = self.store.slot(at).map(|slot| slot.task.id) {
+                let untold = self.pushes.changed(id, state.is_final(), now);
+                for _ in 0..if state.is_final() { untold } else { 0 } {
+                    self.store.attach(id);
+                }
+            }
             match state {
                 TaskState::Completed => self.stats.completed += 1,
                 TaskState::Failed => self.stats.failed += 1,
@@ -687,6 +751,9 @@ impl Engine {
 
     /// The next piece of work for a thread of `lane`, when one is free.
     pub fn next_job(&mut self, lane: Lane, now: Now) -> Option<Job> {
+        if lane == Lane::Push {
+            return self.next_post(now);
+        }
         loop {
             let id = self.queue.next(lane)?;
             let Some((work, bytes)) = self.work_of(id) else {
@@ -694,7 +761,8 @@ impl Engine {
                 continue;
             };
             let Some(lease) = self.work.take(bytes) else {
-                if self.queue.running_in(Lane::Relay) + self.queue.running_in(Lane::Local) > 0 {
+                let running = [Lane::Relay, Lane::Local].map(|lane| self.queue.running_in(lane));
+                if running.iter().sum::<usize>() + self.pushes.running() > 0 {
                     // The next job that ends gives its bytes back, and asks again.
                     self.queue.park();
                     return None;
@@ -707,13 +775,55 @@ impl Engine {
             };
             let timers = match lane {
                 Lane::Relay => self.settings.brain.as_ref().map(|brain| brain.timers),
-                Lane::Local => None,
+                Lane::Local | Lane::Push => None,
             };
             let (run, cancel) = self.queue.start(id, timers, now)?;
             self.stats.relays += u64::from(lane == Lane::Relay);
             self.arm_jobs();
             return Some(Job { run, work, cancel, lease });
         }
+    }
+
+    /// The next notification for a webhook: the task as it stands, or its state alone when that is too long.
+    fn next_post(&mut self, now: Now) -> Option<Job> {
+        let (id, hook) = self.pushes.next()?;
+        let Some(slot) = self.slot(id) else {
+            let is_held = self.pushes.forget(id, &hook.id);
+            debug_assert!(is_held, "a task that has something to tell is there");
+            return None;
+        };
+        let share = self.settings.limits.work_bytes / PUSH_SHARE;
+        let whole = (slot.bytes() <= share).then(|| notification(&slot.task, hook.dialect));
+        let body = whole.filter(|body| body.len() <= share).unwrap_or_else(|| {
+            let task = &slot.task;
+            let status = Status { message: None, ..task.status.clone() };
+            let bare = Task {
+                id,
+                context: task.context.clone(),
+                status,
+                history: SmallVec::new(),
+                artifacts: SmallVec::new(),
+                metadata: None,
+                loose: task.loose,
+            };
+            notification(&bare, hook.dialect)
+        });
+        let Some(lease) = self.work.take(body.capacity() + hook.heap_bytes() + 4096) else {
+            self.pushes.park();
+            return None;
+        };
+        let (run, cancel) = self.pushes.start(id, &hook, now)?;
+        self.arm_pushes();
+        let work = Work::Post(Box::new(Post { hook: Hook::clone(&hook), body }));
+        Some(Job { run, work, cancel, lease })
+    }
+
+    /// What became of a notification.
+    fn posted(&mut self, run: Run, outcome: Result<(), PostError>, now: Now) {
+        if let Some(id) = self.pushes.ended(run, outcome, now) {
+            self.store.detach(id);
+        }
+        self.arm_pushes();
     }
 
     /// What the task waits for, and the bytes of it.
@@ -779,7 +889,16 @@ impl Engine {
     /// Takes in what a thread reports. Words of a job that nobody waits for any more are dropped.
     pub fn apply(&mut self, update: Update, now: Now) {
         match update {
-            Update::Free(run) => self.queue.free(run),
+            Update::Free(run) => {
+                if run.lane == Lane::Push {
+                    self.pushes.free(run);
+                    self.queue.unpark();
+                } else {
+                    self.queue.free(run);
+                }
+                self.pushes.unpark();
+            }
+            Update::Ended(run, End::Post(outcome)) => self.posted(run, outcome, now),
             Update::Alive(run) => {
                 self.queue.payload(run, now);
                 self.arm_jobs();
@@ -809,6 +928,7 @@ impl Engine {
                     }
                     End::Turn(Ok(turn)) => self.complete(at, &turn, now),
                     End::Turn(Err(error)) => self.fail(at, &error, now),
+                    End::Post(_) => {}
                 }
             }
         }
@@ -938,6 +1058,9 @@ impl Engine {
             }
         }
         self.queue.stop_tidying(now);
+        while let Some(run) = self.pushes.tick(now) {
+            self.posted(run, Err(PostError::Failed("no answer in time")), now);
+        }
         #[cfg(feature = "conformance")]
         self.advance(now);
         let input = loop {
@@ -951,7 +1074,8 @@ impl Engine {
                 (None, next) => break next,
             }
         };
-        self.deadline = [self.queue.deadline(), input].into_iter().flatten().min();
+        let deadlines = [self.queue.deadline(), self.pushes.deadline(), input];
+        self.deadline = deadlines.into_iter().flatten().min();
         #[cfg(feature = "conformance")]
         self.arm_plays();
     }
@@ -959,6 +1083,12 @@ impl Engine {
     /// Whatever a job reports can bring its next timer nearer: silence is given less time than a first word.
     fn arm_jobs(&mut self) {
         if let Some(deadline) = self.queue.deadline() {
+            self.arm(deadline);
+        }
+    }
+
+    fn arm_pushes(&mut self) {
+        if let Some(deadline) = self.pushes.deadline() {
             self.arm(deadline);
         }
     }
@@ -972,9 +1102,10 @@ impl Engine {
         self.deadline
     }
 
-    /// From now on no message is taken.
+    /// From now on no message is taken, and no notification is tried again.
     pub fn drain(&mut self) {
         self.draining = true;
+        self.pushes.hurry();
     }
 
     /// Whether the agent is about to stop.
@@ -984,7 +1115,7 @@ impl Engine {
 
     /// Ends every task that is not finished, because the agent stops now.
     pub fn stop(&mut self, now: Now) {
-        self.draining = true;
+        self.drain();
         let live: Vec<TaskId> = self
             .store
             .iter()
@@ -1040,7 +1171,7 @@ impl Engine {
 
     /// Whether a thread could start something now.
     pub fn has_job(&self) -> bool {
-        self.queue.has_next()
+        self.queue.has_next() || self.pushes.next().is_some()
     }
 
     /// The tasks.
@@ -1053,6 +1184,16 @@ impl Engine {
         &self.queue
     }
 
+    /// The webhooks that can still be told something.
+    pub fn pushes(&self) -> &Pushes {
+        &self.pushes
+    }
+
+    /// The last notification that was given up since this was asked, for the log.
+    pub fn take_lost(&mut self) -> Option<Lost> {
+        self.pushes.take_lost()
+    }
+
     /// Bytes handed to threads.
     pub fn work(&self) -> &Budget {
         &self.work
@@ -1060,13 +1201,31 @@ impl Engine {
 
     /// The counters.
     pub fn stats(&self) -> Stats {
-        self.stats
+        let (pushed, push_failed) = self.pushes.counts();
+        Stats { pushed, push_failed, ..self.stats }
     }
 
     /// `provider/model`, when there is one.
     pub fn model(&self) -> Option<&str> {
         self.settings.brain.as_ref().map(|brain| &*brain.label)
     }
+}
+
+/// The task as a webhook gets it: 0.3 has the task itself, as its SDKs post it; 1.0 an item of a stream (§4.3.3), which
+/// is the whole task once it waits or has ended, and its state alone before.
+fn notification(task: &Task, dialect: Dialect) -> String {
+    let mut json = Json::with_capacity(1024);
+    let dialect = match dialect {
+        Dialect::V03 | Dialect::Proto03 => Dialect::V03,
+        Dialect::V1 => Dialect::V1,
+    };
+    let mut writer = Writer::new(&mut json, dialect);
+    if dialect == Dialect::V1 && !task.status.state.is_settled() {
+        writer.event(&Event::Status { task, status: &task.status }, false);
+    } else {
+        writer.sent(task, View::WHOLE);
+    }
+    json.into_string()
 }
 
 #[cfg(test)]
@@ -1087,6 +1246,10 @@ mod tests {
 
     /// An engine with a model and four relays.
     fn engine() -> Engine {
+        engine_within(Limits::default())
+    }
+
+    fn engine_within(limits: Limits) -> Engine {
         let brain = Brain {
             model: "m".to_owned(),
             label: "p/m".to_owned(),
@@ -1095,12 +1258,14 @@ mod tests {
             max_tokens: 0,
             timers: TIMERS,
         };
+        let timeout = Duration::from_secs(15);
         let settings = Settings {
-            limits: Limits::default(),
+            limits,
             bounds: Bounds { relays: 4, queue: 8 },
             reply_bytes: 512 * 1024,
             context_bytes: 32 * 1024,
             brain: Some(brain),
+            push: Some(Policy { allow_private: false, attempts: 5, timeout }),
         };
         let mut next = 0_u8;
         Engine::new(
@@ -1115,6 +1280,15 @@ mod tests {
     }
 
     fn send(engine: &mut Engine, text: &str, skill: Option<&str>) -> TaskId {
+        send_with(engine, text, skill, None)
+    }
+
+    fn send_with(
+        engine: &mut Engine,
+        text: &str,
+        skill: Option<&str>,
+        hook: Option<Hook>,
+    ) -> TaskId {
         let message = Message {
             id: MessageId::Given("m".into()),
             role: Role::User,
@@ -1128,7 +1302,7 @@ mod tests {
             blocking: true,
             history: None,
             skill: skill.map(Into::into),
-            hook: None,
+            hook: hook.map(Box::new),
             loose: false,
         };
         match engine.handle(Operation::Send(send), &Scope::of(Principal::Local), at(0)) {
@@ -1176,5 +1350,59 @@ mod tests {
         let id = send(&mut engine, &format!(" = {value}"), Some("memory"));
         assert_eq!(engine.task(id).map(|task| task.status.state), Some(TaskState::InputRequired));
         assert!(engine.store().budget().used() > 2 * value.len(), "the message and its value");
+    }
+
+    fn hook() -> Hook {
+        Hook {
+            id: "h".into(),
+            url: "https://example.org/".into(),
+            token: None,
+            authentication: None,
+            dialect: Dialect::V1,
+        }
+    }
+
+    #[test]
+    fn a_webhook_without_a_place_makes_no_task() {
+        let mut engine = engine();
+        let mut tasks = 0;
+        let busy = loop {
+            let message = Message::own(1, smallvec![Part::plain("remember")]);
+            let send = Send {
+                message: Rc::new(message),
+                task: None,
+                context: None,
+                blocking: true,
+                history: None,
+                skill: None,
+                hook: Some(Box::new(hook())),
+                loose: false,
+            };
+            let scope = Scope::of(Principal::Local);
+            match engine.handle(Operation::Send(send), &scope, at(0)) {
+                Ok(_) => engine.run_due(at(0)),
+                Err(error) => break error,
+            }
+            tasks += 1;
+        };
+        assert!(matches!(busy, A2aError::Busy { what: Busy::Webhooks, .. }), "{busy:?}");
+        assert_eq!((engine.store().len(), engine.pushes().reserved()), (tasks, tasks));
+        send(&mut engine, "remember", None);
+    }
+
+    #[test]
+    fn a_job_waits_for_the_bytes_of_a_notification_and_is_not_called_too_long() {
+        let mut engine = engine_within(Limits { work_bytes: 64 * 1024, ..Limits::default() });
+        send_with(&mut engine, "25*4", None, Some(hook()));
+        engine.run_due(at(0));
+        let post = engine.next_job(Lane::Push, at(0)).unwrap();
+        send(&mut engine, &"tell me ".repeat(3_750), None);
+        assert!(engine.next_job(Lane::Relay, at(0)).is_none());
+        let run = post.run;
+        engine.apply(Update::Ended(run, End::Post(Ok(()))), at(1));
+        drop(post);
+        engine.apply(Update::Free(run), at(1));
+        assert!(engine.next_job(Lane::Relay, at(1)).is_some());
+        assert_eq!((engine.stats().pushed, engine.stats().failed), (1, 0));
     }
 }

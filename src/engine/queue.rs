@@ -110,6 +110,7 @@ impl Queue {
         match lane {
             Lane::Relay => waiting < self.bounds.queue + self.idle(lane),
             Lane::Local => waiting < LOCAL_QUEUE,
+            Lane::Push => false,
         }
     }
 
@@ -141,6 +142,11 @@ impl Queue {
         self.is_parked = true;
     }
 
+    /// Others gave bytes back.
+    pub fn unpark(&mut self) {
+        self.is_parked = false;
+    }
+
     /// Whether a job could start now.
     pub fn has_next(&self) -> bool {
         let next = |lane| self.next(lane).is_some();
@@ -157,7 +163,7 @@ impl Queue {
         }
         let Waiting { id, lane, caller } = self.waiting.remove(at);
         self.runs = self.runs.wrapping_add(1);
-        let run = Run { slot: u16::try_from(id.slot()).ok()?, number: self.runs };
+        let run = Run { lane, slot: u16::try_from(id.slot()).ok()?, number: self.runs };
         let cancel = Cancel::default();
         let job = Running {
             run,
@@ -251,6 +257,8 @@ impl Queue {
         let bound = match lane {
             Lane::Relay => self.bounds.relays,
             Lane::Local => 1,
+            // Deliveries to webhooks wait elsewhere.
+            Lane::Push => 0,
         };
         bound.saturating_sub(self.running_in(lane))
     }

@@ -17,6 +17,10 @@ pub struct Stats {
     pub rejected: u64,
     /// Messages refused because something was full.
     pub busy: u64,
+    /// Notifications that webhooks took.
+    pub pushed: u64,
+    /// Notifications that were given up.
+    pub push_failed: u64,
     /// Relays that got a thread; each ends once, in [`Stats::relay_ends`].
     pub relays: u64,
     /// Relays by how they ended: [`RelayEnd::NAMES`].

@@ -447,6 +447,11 @@ impl Slot {
         self.readers > 0
     }
 
+    /// How many hold on to the task.
+    pub const fn readers(&self) -> u16 {
+        self.readers
+    }
+
     /// A message of the agent's own.
     pub fn say(&mut self, part: Part) -> Rc<Message> {
         self.own_messages += 1;

@@ -115,6 +115,7 @@ mod tests {
             reply_bytes: 1024,
             context_bytes: 1024,
             brain: None,
+            push: None,
         };
         EngineCell::new(Engine::new(settings, Ids::new(Box::new(|bytes| bytes.fill(1)))))
     }

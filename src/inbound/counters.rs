@@ -163,7 +163,7 @@ mod tests {
         counters.done(&Binding::rest(Dialect::Proto03));
         counters.refused(
             &Binding::rpc(Id::null(), Dialect::V1),
-            &A2aError::Busy { retry_after_s: 1, what: Busy::Hooks },
+            &A2aError::Busy { retry_after_s: 1, what: Busy::Webhooks },
         );
         counters.page(StatusCode::NOT_MODIFIED);
         let counts: Vec<_> = counters.requests.iter().map(Tally::counts).collect();

@@ -12,7 +12,7 @@ use hyper::{Response, StatusCode};
 use crate::a2a::error::{A2aError, Busy, spoken};
 use crate::a2a::model::TaskState;
 use crate::base::clock::Now;
-use crate::base::limits::TASKS;
+use crate::base::limits::{PUSHES, TASKS};
 use crate::engine::Engine;
 use crate::engine::stats::RelayEnd;
 use crate::inbound::body::Reply;
@@ -134,6 +134,7 @@ fn page(front: &Rc<Front>) -> String {
         tasks(&mut page, front, engine);
         bytes(&mut page, front, engine);
         relays(&mut page, engine);
+        pushes(&mut page, engine);
         now
     });
     process(&mut page, &Process::read(), started_cs(front, now));
@@ -240,6 +241,20 @@ fn relays(page: &mut Page, engine: &Engine) {
     page.each("direction", &["input", "output"], &stats.tokens);
 }
 
+fn pushes(page: &mut Page, engine: &Engine) {
+    let (pushes, stats) = (engine.pushes(), engine.stats());
+    for (name, help, value) in [
+        ("tetherlet_webhooks", "Webhooks that can still be told something.", pushes.reserved()),
+        ("tetherlet_webhooks_limit", "Webhooks of unfinished tasks that may be.", PUSHES),
+        ("tetherlet_pushes_pending", "Notifications not yet taken.", pushes.pending()),
+        ("tetherlet_pushes_running", "Notifications that hold a thread.", pushes.running()),
+    ] {
+        page.gauge(name, help, value as u64);
+    }
+    page.family("tetherlet_pushes_total", Kind::Counter, "Notifications, by what became of them.");
+    page.each("outcome", &["taken", "given_up"], &[stats.pushed, stats.push_failed]);
+}
+
 fn process(page: &mut Page, process: &Process, started_cs: u64) {
     if let Some(value) = process.cpu_cs {
         page.family("process_cpu_seconds_total", Kind::Counter, "Processor time, all kinds.");
@@ -300,6 +315,7 @@ mod tests {
             reply_bytes: 1024,
             context_bytes: 1024,
             brain: None,
+            push: None,
         };
         let identity = Identity {
             name: "box".to_owned(),

@@ -84,6 +84,7 @@ pub fn status(front: &Rc<Front>) -> String {
             None => json.raw("null"),
         }
         let (store, queue, stats) = (engine.store(), engine.queue(), engine.stats());
+        let pushes = engine.pushes();
         object(
             &mut json,
             "tasks",
@@ -107,6 +108,17 @@ pub fn status(front: &Rc<Front>) -> String {
             &[
                 ("running", queue.running_in(Lane::Relay) as u64),
                 ("waiting", queue.waiting_in(Lane::Relay) as u64),
+            ],
+        );
+        object(
+            &mut json,
+            "push",
+            &[
+                ("webhooks", pushes.reserved() as u64),
+                ("pending", pushes.pending() as u64),
+                ("running", pushes.running() as u64),
+                ("pushed", stats.pushed),
+                ("failed", stats.push_failed),
             ],
         );
         object(

@@ -3,11 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ureq::config::ConfigBuilder;
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::typestate::AgentScope;
+use ureq::unversioned::resolver::Resolver;
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Proxy};
 
 /// Idle connections are closed after this long; servers commonly close theirs at sixty seconds.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(50);
+
+/// A webhook's connection, TLS included.
+const CONNECT: Duration = Duration::from_secs(10);
+/// The body of a webhook's answer is read this long, for politeness alone.
+const TIDY: Duration = Duration::from_millis(250);
 
 /// Buffers of a connection; ureq's own defaults are 128 KiB each.
 const INPUT: usize = 16 * 1024;
@@ -28,6 +37,31 @@ pub struct Timeouts {
 /// travel), loopback never goes through a proxy.
 pub fn agent(url: &str, timeouts: Timeouts) -> Agent {
     let proxy = if is_loopback(url) { None } else { Proxy::try_from_env() };
+    settings(proxy)
+        .timeout_connect(Some(timeouts.connect))
+        .timeout_per_read(Some(timeouts.read))
+        .timeout_per_write(Some(timeouts.write))
+        .max_idle_connections(1)
+        .max_idle_connections_per_host(1)
+        .max_idle_age(KEEP_ALIVE)
+        .build()
+        .new_agent()
+}
+
+/// An agent for one request to a webhook, wherever `resolver` lets it go: no proxy, no redirect, no connection kept.
+/// `whole` is for everything up to the answer's head, [`CONNECT`] of it for the connection.
+pub fn webhook_agent(whole: Duration, resolver: impl Resolver) -> Agent {
+    let config = settings(None)
+        .timeout_global(Some(whole))
+        .timeout_connect(Some(CONNECT.min(whole)))
+        .timeout_recv_body(Some(TIDY))
+        .max_idle_connections(0)
+        .build();
+    Agent::with_parts(config, DefaultConnector::default(), resolver)
+}
+
+/// What all agents share.
+fn settings(proxy: Option<Proxy>) -> ConfigBuilder<AgentScope> {
     let tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)
         .root_certs(RootCerts::WebPki)
@@ -40,17 +74,9 @@ pub fn agent(url: &str, timeouts: Timeouts) -> Agent {
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        .timeout_connect(Some(timeouts.connect))
-        .timeout_per_read(Some(timeouts.read))
-        .timeout_per_write(Some(timeouts.write))
         .input_buffer_size(INPUT)
         .output_buffer_size(OUTPUT)
-        .max_idle_connections(1)
-        .max_idle_connections_per_host(1)
-        .max_idle_age(KEEP_ALIVE)
         .user_agent(concat!("tetherlet/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .new_agent()
 }
 
 /// Whether the URL's host is this machine by its name or number.

@@ -7,3 +7,4 @@ pub mod client;
 pub mod device;
 pub mod http;
 pub mod model;
+pub mod push;

@@ -7,16 +7,17 @@ use tetherlet::a2a::binding::Binding;
 use tetherlet::a2a::dialect::Dialect;
 use tetherlet::a2a::jsonrpc::{self, Id};
 use tetherlet::a2a::model::{Content, Message, MessageId, Part, Role, Task, TaskState};
-use tetherlet::a2a::op::{Event, Operation, Principal, Scope, Send};
+use tetherlet::a2a::op::{Event, Hook, Operation, Principal, Scope, Send};
 use tetherlet::a2a::write::View;
 use tetherlet::base::clock::Now;
 use tetherlet::base::ids::{ContextId, Ids, TaskId};
 use tetherlet::base::limits::Limits;
 use tetherlet::engine::feed::{Cursor, Read};
+use tetherlet::engine::push::Policy;
 use tetherlet::engine::queue::{Bounds, Timers};
 use tetherlet::engine::{Brain, Engine, Outcome, SHARDS, Settings};
 use tetherlet::llm::{Finish, Form, ModelError, TurnEnd, Usage};
-use tetherlet::work::{End, Job, Lane, Update, Work};
+use tetherlet::work::{End, Job, Lane, PostError, Update, Work};
 
 use super::{Bytes, must_be_json};
 
@@ -63,6 +64,8 @@ struct World {
     readers: Vec<Reader>,
     /// Tasks seen, the newest last.
     tasks: Vec<TaskId>,
+    /// The webhook of the next message.
+    hook: Option<Hook>,
     /// Every task as it was after the last operation.
     before: Vec<Task>,
     limits: Limits,
@@ -112,6 +115,11 @@ impl World {
             reply_bytes: 2048,
             context_bytes: 512,
             brain: has_model.then_some(brain),
+            push: Some(Policy {
+                allow_private: false,
+                attempts: 3,
+                timeout: Duration::from_secs(15),
+            }),
         };
         let mut next = 0_u32;
         let ids = Ids::new(Box::new(move |bytes| {
@@ -126,13 +134,47 @@ impl World {
             jobs: Vec::new(),
             readers: Vec::new(),
             tasks: Vec::new(),
+            hook: None,
             before: Vec::new(),
             limits,
         }
     }
 
     fn step(&mut self, bytes: &mut Bytes<'_>) {
-        match bytes.byte() & 0x1f {
+        match bytes.byte() {
+            letter @ b'@'..=b'_' => self.webhook_step(letter, bytes),
+            letter => self.task_step(letter, bytes),
+        }
+    }
+
+    fn webhook_step(&mut self, letter: u8, bytes: &mut Bytes<'_>) {
+        match letter {
+            b'@'..=b'D' => {
+                let (id, hook) = (self.task(bytes), Box::new(hook(bytes)));
+                self.handle(Operation::SetHook { id, hook }, bytes);
+            }
+            b'E' | b'F' => {
+                let (id, hook) = (self.task(bytes), hook(bytes).id);
+                self.handle(Operation::DeleteHook { id, hook }, bytes);
+            }
+            b'G' => {
+                let (id, hook) = (self.task(bytes), Some(hook(bytes).id));
+                self.handle(Operation::GetHook { id, hook }, bytes);
+            }
+            b'H'..=b'K' => self.hook = Some(hook(bytes)),
+            b'L' => {
+                let id = self.task(bytes);
+                self.handle(Operation::ListHooks { id }, bytes);
+            }
+            b'M'..=b'S' => self.start(Lane::Push),
+            b'T'..=b'W' => self.end(bytes),
+            b'X'..=b'Z' => self.free(bytes),
+            _ => drop(self.engine.take_lost()),
+        }
+    }
+
+    fn task_step(&mut self, letter: u8, bytes: &mut Bytes<'_>) {
+        match letter & 0x1f {
             0..=5 => {
                 let send = self.message(bytes);
                 self.handle(Operation::Send(send), bytes);
@@ -182,7 +224,7 @@ impl World {
     }
 
     /// Text, context, task, skill, and whether the caller waits.
-    fn message(&self, bytes: &mut Bytes<'_>) -> Send {
+    fn message(&mut self, bytes: &mut Bytes<'_>) -> Send {
         let text = match bytes.below(TEXTS.len() + 2) {
             at if at < TEXTS.len() => TEXTS[at].to_owned(),
             at if at == TEXTS.len() => bytes.text(b'\n'),
@@ -208,7 +250,7 @@ impl World {
             blocking: bytes.below(2) == 0,
             history: None,
             skill,
-            hook: None,
+            hook: self.hook.take().map(Box::new),
             loose: false,
         }
     }
@@ -273,6 +315,10 @@ impl World {
             must_be_json(&Form::OpenAi.body(turn));
             must_be_json(&Form::Anthropic.body(turn));
         }
+        if let Work::Post(post) = &job.work {
+            assert!(post.body.len() <= job.lease.bytes());
+            must_be_json(&post.body);
+        }
         self.jobs.push(Running { job, ended: false });
     }
 
@@ -303,6 +349,8 @@ impl World {
         }
         let usage = Usage { input: Some(3), output: None };
         let finished = |finish| End::Turn(Ok(TurnEnd { finish, usage }));
+        let refused =
+            |status, retry_after| End::Post(Err(PostError::Refused { status, retry_after }));
         let after = Duration::from_secs(5);
         let end = match (&running.job.work, bytes.below(8)) {
             (Work::Device | Work::Analyze(_), 1) => {
@@ -312,6 +360,12 @@ impl World {
                 let (text, json) = ("load: 1 ".repeat(size * 64), "{\"a\":1}".to_owned());
                 End::Local { text, json }
             }
+            (Work::Post(_), 1 | 2) => End::Post(Err(PostError::Failed("nobody there"))),
+            (Work::Post(_), 3) => refused(503, Some(Duration::from_secs(90))),
+            (Work::Post(_), 4) => refused(429, None),
+            (Work::Post(_), 5) => refused(410, None),
+            (Work::Post(_), 6) => End::Post(Err(PostError::Forbidden("not there"))),
+            (Work::Post(_), _) => End::Post(Ok(())),
             (Work::Turn(_), 1) => finished(Finish::Length),
             (Work::Turn(_), 2) => finished(Finish::Filtered),
             (Work::Turn(_), 3) => finished(Finish::Tools),
@@ -321,6 +375,20 @@ impl World {
         };
         let run = running.job.run;
         self.engine.apply(Update::Ended(run, end), self.now);
+    }
+
+    /// Nothing that runs succeeds.
+    fn end_all(&mut self) {
+        for running in self.jobs.iter_mut().filter(|running| !running.ended) {
+            running.ended = true;
+            let end = match running.job.work {
+                Work::Post(_) => End::Post(Err(PostError::Failed("nobody there"))),
+                Work::Turn(_) | Work::Device | Work::Analyze(_) => {
+                    End::Turn(Err(ModelError::Canceled))
+                }
+            };
+            self.engine.apply(Update::Ended(running.job.run, end), self.now);
+        }
     }
 
     /// Only what has ended becomes free.
@@ -381,8 +449,24 @@ impl World {
         for reader in &self.readers {
             assert!(after.iter().any(|task| task.id == reader.id), "a task went while it was read");
         }
+        let (store, pushes) = (self.engine.store(), self.engine.pushes());
+        let mut places = 0;
+        for (_, slot) in store.iter() {
+            let (id, holds) = (slot.task.id, pushes.holds(slot.task.id));
+            let readers = self.readers.iter().filter(|reader| reader.id == id).count();
+            assert_eq!(usize::from(slot.readers()), readers + holds, "who holds on to {id}");
+            let is_final = slot.task.status.state.is_final();
+            assert!(holds == 0 || is_final, "a live task is held for its webhooks");
+            places += if is_final { holds } else { slot.hooks.len() };
+            assert!(slot.hooks.len() <= 4);
+        }
+        assert_eq!(pushes.reserved(), places, "a place for every webhook that can hear something");
+        assert!(pushes.pending() <= pushes.reserved());
+        let posts = self.jobs.iter().filter(|running| running.job.run.lane == Lane::Push).count();
+        assert_eq!(pushes.running(), posts);
         for running in &self.jobs {
-            let owner = self.engine.queue().task_of(running.job.run);
+            let run = running.job.run;
+            let owner = self.engine.queue().task_of(run).or_else(|| pushes.task_of(run));
             assert!(owner.is_none() || !running.ended, "an ended job has no task");
             let wanted = owner.is_some() || running.ended || running.job.cancel.is_fired();
             assert!(wanted, "a job that nobody waits for is not stopped");
@@ -396,13 +480,7 @@ impl World {
             self.readers[at].read(&self.engine, usize::MAX);
         }
         let none = || Bytes(&[]);
-        for at in 0..self.jobs.len() {
-            let running = &mut self.jobs[at];
-            if !std::mem::replace(&mut running.ended, true) {
-                let end = End::Turn(Err(ModelError::Canceled));
-                self.engine.apply(Update::Ended(running.job.run, end), self.now);
-            }
-        }
+        self.end_all();
         self.check();
         while !self.jobs.is_empty() {
             self.free(&mut none());
@@ -420,6 +498,15 @@ impl World {
         }
         self.engine.stop(self.now);
         self.check();
+        for _ in 0..64 {
+            self.start(Lane::Push);
+            self.end_all();
+            while !self.jobs.is_empty() {
+                self.free(&mut none());
+            }
+            self.check();
+        }
+        assert_eq!(self.engine.pushes().reserved(), 0, "every webhook has its last try");
         assert_eq!(self.engine.store().live(), 0, "nothing lives after a stop");
         for lane in [Lane::Relay, Lane::Local] {
             assert_eq!(self.engine.queue().waiting_in(lane), 0, "nothing waits after a stop");
@@ -484,6 +571,22 @@ impl Reader {
             }
             Event::Message { .. } => panic!("no task says this"),
         }
+    }
+}
+
+/// One of five ids, or none; two that may be called, and one that may not.
+fn hook(bytes: &mut Bytes<'_>) -> Hook {
+    const URLS: [&str; 3] = ["https://example.org/a", "http://example.com:81", "http://localhost"];
+    let id = match bytes.below(6) {
+        0 => String::new(),
+        number => number.to_string(),
+    };
+    Hook {
+        id: id.into(),
+        url: URLS[bytes.below(3)].into(),
+        token: (bytes.below(2) == 1).then(|| "t".repeat(500).into()),
+        authentication: Some(("Bearer".into(), "c".into())),
+        dialect: [Dialect::V03, Dialect::Proto03, Dialect::V1][bytes.below(3)],
     }
 }
 

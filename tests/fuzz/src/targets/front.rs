@@ -92,6 +92,7 @@ fn front() -> Rc<Front> {
         reply_bytes: 1024,
         context_bytes: 1024,
         brain: None,
+        push: None,
     };
     let identity = Identity {
         name: "box".to_owned(),
