@@ -1,6 +1,6 @@
-//! The table behind the memory skill: a few short texts per caller, leased from the task store's budget.
+//! The table behind the memory skill: a few short texts per caller, apart under each of its labels, leased from the task store's budget.
 
-use crate::a2a::op::Principal;
+use crate::a2a::op::Scope;
 use crate::base::budget::{Budget, Lease};
 use crate::base::limits::CALLERS;
 
@@ -12,7 +12,7 @@ const OVERHEAD: usize = size_of::<Entry>() + 64;
 
 #[derive(Debug)]
 struct Entry {
-    caller: Principal,
+    scope: Scope,
     key: Box<str>,
     value: Box<str>,
     lease: Lease,
@@ -54,12 +54,14 @@ impl Memory {
     ///
     /// # Errors
     /// When the caller or the table is full; nothing has changed then.
-    pub fn store(&mut self, who: &Principal, key: &str, value: &str) -> Result<bool, MemoryFull> {
+    pub fn store(&mut self, scope: &Scope, key: &str, value: &str) -> Result<bool, MemoryFull> {
         if value.len() > self.value_bytes {
             return Err(MemoryFull::Value);
         }
-        let known = self.position(who, key);
-        let full = self.keys(who).count() >= self.keys_per_caller;
+        let known = self.position(scope, key);
+        // Under whatever label: labels cost a caller nothing.
+        let own = self.entries.iter().filter(|entry| entry.scope.who == scope.who).count();
+        let full = own >= self.keys_per_caller;
         if known.is_none() && full {
             return Err(MemoryFull::Keys);
         }
@@ -73,7 +75,7 @@ impl Memory {
             return Err(MemoryFull::Bytes);
         }
         let lease = self.budget.take(cost).ok_or(MemoryFull::Bytes)?;
-        let entry = Entry { caller: who.clone(), key: key.into(), value: value.into(), lease };
+        let entry = Entry { scope: scope.clone(), key: key.into(), value: value.into(), lease };
         match known {
             Some(at) => self.entries[at] = entry,
             None => self.entries.push(entry),
@@ -82,61 +84,75 @@ impl Memory {
     }
 
     /// What is stored under `key`.
-    pub fn recall(&self, who: &Principal, key: &str) -> Option<&str> {
-        self.position(who, key).map(|at| &*self.entries[at].value)
+    pub fn recall(&self, scope: &Scope, key: &str) -> Option<&str> {
+        self.position(scope, key).map(|at| &*self.entries[at].value)
     }
 
     /// The caller's keys, in the order they came.
-    pub fn keys<'a>(&'a self, who: &'a Principal) -> impl Iterator<Item = &'a str> {
-        self.entries.iter().filter(move |entry| entry.caller == *who).map(|entry| &*entry.key)
+    pub fn keys<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = &'a str> {
+        self.entries.iter().filter(move |entry| entry.scope == *scope).map(|entry| &*entry.key)
     }
 
     /// Forgets `key`; `false` when nothing was stored under it.
-    pub fn forget(&mut self, who: &Principal, key: &str) -> bool {
-        let known = self.position(who, key);
+    pub fn forget(&mut self, scope: &Scope, key: &str) -> bool {
+        let known = self.position(scope, key);
         if let Some(at) = known {
             self.entries.remove(at);
         }
         known.is_some()
     }
 
-    fn position(&self, who: &Principal, key: &str) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.caller == *who && *entry.key == *key)
+    fn position(&self, scope: &Scope, key: &str) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.scope == *scope && *entry.key == *key)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::a2a::op::Principal;
 
-    fn other() -> Principal {
-        Principal::Address([192, 0, 2, 9].into())
+    const HERE: Scope = Scope::of(Principal::Local);
+
+    fn other() -> Scope {
+        Scope::of(Principal::Address([192, 0, 2, 9].into()))
     }
 
     #[test]
     fn callers_do_not_see_each_other() {
         let mut memory = Memory::new(4, 100, Budget::new(10_000));
-        assert_eq!(memory.store(&Principal::Local, "k", "mine"), Ok(false));
+        assert_eq!(memory.store(&HERE, "k", "mine"), Ok(false));
         assert_eq!(memory.store(&other(), "k", "theirs"), Ok(false));
-        assert_eq!(memory.recall(&Principal::Local, "k"), Some("mine"));
+        assert_eq!(memory.recall(&HERE, "k"), Some("mine"));
         assert!(memory.forget(&other(), "k"));
         assert_eq!(memory.recall(&other(), "k"), None);
-        assert_eq!(memory.recall(&Principal::Local, "k"), Some("mine"));
+        assert_eq!(memory.recall(&HERE, "k"), Some("mine"));
+    }
+
+    #[test]
+    fn labels_do_not_see_each_other_and_share_their_callers_bound() {
+        let mut memory = Memory::new(2, 100, Budget::new(10_000));
+        let north = Scope { tenant: Some("north".into()), ..HERE };
+        memory.store(&north, "k", "1").unwrap();
+        assert_eq!(memory.recall(&HERE, "k"), None);
+        memory.store(&HERE, "k", "2").unwrap();
+        assert_eq!(memory.recall(&north, "k"), Some("1"));
+        assert_eq!(memory.store(&north, "l", "3"), Err(MemoryFull::Keys));
     }
 
     #[test]
     fn every_bound_is_an_answer_and_forgetting_makes_room() {
         let budget = Budget::new(10_000);
         let mut memory = Memory::new(2, 10, budget.clone());
-        assert_eq!(memory.store(&Principal::Local, "a", "12345678901"), Err(MemoryFull::Value));
-        memory.store(&Principal::Local, "a", "1").unwrap();
-        memory.store(&Principal::Local, "b", "2").unwrap();
-        assert_eq!(memory.store(&Principal::Local, "c", "3"), Err(MemoryFull::Keys));
-        assert_eq!(memory.store(&Principal::Local, "b", "4"), Ok(true));
-        assert!(memory.forget(&Principal::Local, "a") && memory.forget(&Principal::Local, "b"));
+        assert_eq!(memory.store(&HERE, "a", "12345678901"), Err(MemoryFull::Value));
+        memory.store(&HERE, "a", "1").unwrap();
+        memory.store(&HERE, "b", "2").unwrap();
+        assert_eq!(memory.store(&HERE, "c", "3"), Err(MemoryFull::Keys));
+        assert_eq!(memory.store(&HERE, "b", "4"), Ok(true));
+        assert!(memory.forget(&HERE, "a") && memory.forget(&HERE, "b"));
         assert_eq!(budget.used(), 0);
         let _held = budget.take(10_000).unwrap();
-        assert_eq!(memory.store(&Principal::Local, "c", "3"), Err(MemoryFull::Bytes));
+        assert_eq!(memory.store(&HERE, "c", "3"), Err(MemoryFull::Bytes));
     }
 
     #[test]
@@ -144,7 +160,7 @@ mod tests {
         let budget = Budget::new(100_000);
         let mut memory = Memory::new(64, 4096, budget.clone());
         let outcomes = (0..64).map(|host| {
-            let who = Principal::Address([192, 0, 2, host].into());
+            let who = Scope::of(Principal::Address([192, 0, 2, host].into()));
             memory.store(&who, "k", &"v".repeat(4096))
         });
         assert_eq!(outcomes.last(), Some(Err(MemoryFull::Bytes)));

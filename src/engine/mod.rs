@@ -22,7 +22,7 @@ use smallvec::{SmallVec, smallvec};
 use crate::a2a::dialect::Dialect;
 use crate::a2a::error::{A2aError, Busy};
 use crate::a2a::model::{Artifact, Message, Part, Parts, Status, Task, TaskState};
-use crate::a2a::op::{Event, Filter, Hook, Operation, Place, Principal, Scope, Send};
+use crate::a2a::op::{Event, Filter, Hook, Operation, Place, Scope, Send};
 use crate::a2a::write::{View, Writer};
 use crate::base::budget::Budget;
 use crate::base::clock::Now;
@@ -439,7 +439,7 @@ impl Engine {
             let has_room = self.queue.wait(id, ask.lane(), scope.who.clone());
             debug_assert!(has_room, "the lane was asked before the task was stored");
         } else {
-            let finish = self.perform(choice, &scope.who);
+            let finish = self.perform(choice, scope);
             self.due = Some((id, finish));
         }
         Ok(id)
@@ -529,7 +529,7 @@ impl Engine {
         reads(Some(&MEMORY), &message)?;
         self.add(at, send, now)?;
         let command = crate::skills::memory::complete(pending.command(), &text);
-        let finish = self.remember(command, &scope.who);
+        let finish = self.remember(command, scope);
         self.due = Some((id, finish));
         Ok(id)
     }
@@ -553,7 +553,7 @@ impl Engine {
     }
 
     /// What a skill makes of its message, at once.
-    fn perform(&mut self, choice: Choice<'_>, who: &Principal) -> Finish {
+    fn perform(&mut self, choice: Choice<'_>, scope: &Scope) -> Finish {
         match choice {
             Choice::Calculate(expression) => {
                 match expression.and_then(|expression| expression.evaluate()) {
@@ -565,14 +565,14 @@ impl Engine {
                 let report = text_analyzer::analyze(subject);
                 Finish::Completed { text: report.text(), data: Some(report.json()) }
             }
-            Choice::Memory(Ok(command)) => self.remember(command, who),
+            Choice::Memory(Ok(command)) => self.remember(command, scope),
             Choice::Memory(Err(error)) => Finish::Failed(format!("Cannot do that: {error}")),
             Choice::Device | Choice::Chat => Finish::Failed("not done at once".to_owned()),
             Choice::Nobody => Finish::Rejected(refusal()),
         }
     }
 
-    fn remember(&mut self, command: Command<'_>, who: &Principal) -> Finish {
+    fn remember(&mut self, command: Command<'_>, scope: &Scope) -> Finish {
         if command.missing().is_some() {
             return Finish::Ask(command.question(), Pending::of(&command));
         }
@@ -590,31 +590,31 @@ impl Engine {
             Command::Store { value, .. } => {
                 let value = value.unwrap_or_default();
                 self.store.make_room(Memory::cost(&key, value));
-                match self.memory.store(who, &key, value) {
+                match self.memory.store(scope, &key, value) {
                     Ok(replaced) => done(Answer::Stored { key: &key, replaced }),
                     Err(full) => Finish::Failed(self.memory_full(full)),
                 }
             }
-            Command::Recall { .. } => match self.memory.recall(who, &key) {
+            Command::Recall { .. } => match self.memory.recall(scope, &key) {
                 Some(value) => done(Answer::Recalled { key: &key, value }),
-                None => self.unknown(&key, who),
+                None => self.unknown(&key, scope),
             },
             Command::List => {
-                let keys: Vec<&str> = self.memory.keys(who).collect();
+                let keys: Vec<&str> = self.memory.keys(scope).collect();
                 done(Answer::Listed(&keys))
             }
             Command::Forget { .. } => {
-                if self.memory.forget(who, &key) {
+                if self.memory.forget(scope, &key) {
                     done(Answer::Forgotten { key: &key })
                 } else {
-                    self.unknown(&key, who)
+                    self.unknown(&key, scope)
                 }
             }
         }
     }
 
-    fn unknown(&self, key: &str, who: &Principal) -> Finish {
-        let known: Vec<&str> = self.memory.keys(who).collect();
+    fn unknown(&self, key: &str, scope: &Scope) -> Finish {
+        let known: Vec<&str> = self.memory.keys(scope).collect();
         let text = Answer::Unknown { key, known: &known }.to_string();
         Finish::Completed { text, data: None }
     }
@@ -1232,6 +1232,7 @@ fn notification(task: &Task, dialect: Dialect) -> String {
 mod tests {
     use super::*;
     use crate::a2a::model::{MessageId, Role};
+    use crate::a2a::op::Principal;
     use crate::llm::{Finish as Reason, Usage};
 
     const TIMERS: Timers = Timers {
