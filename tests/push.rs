@@ -338,7 +338,12 @@ fn switched_off_there_are_no_webhooks_at_all() {
     let id = agent.send("remember")["id"].take();
     let url = "https://example.org/";
     let of = json!({"taskId": id, "id": "h", "url": url});
+    let unknown = json!({"taskId": "none-of-ours", "id": "h", "url": url});
     for (method, params) in [
+        ("CreateTaskPushNotificationConfig", unknown.clone()),
+        ("GetTaskPushNotificationConfig", unknown.clone()),
+        ("ListTaskPushNotificationConfigs", unknown.clone()),
+        ("DeleteTaskPushNotificationConfig", unknown.clone()),
         ("SendMessage", told("25*4", &json!({"url": url}))),
         ("CreateTaskPushNotificationConfig", of.clone()),
         ("GetTaskPushNotificationConfig", of.clone()),

@@ -58,6 +58,9 @@ impl TaskId {
     /// Characters of its text.
     pub const LENGTH: usize = 36;
 
+    /// An id that no task has.
+    pub const NOBODYS: Self = Self([0; 16]);
+
     /// The id that `text` spells, or `None`: then no task here has it.
     pub fn parse(text: &str) -> Option<Self> {
         uuid_from(text).map(Self)
