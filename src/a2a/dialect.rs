@@ -80,9 +80,13 @@ impl Dialect {
         }
     }
 
-    /// The state that 1.0 calls `name`.
-    pub fn state_of(name: &str) -> Option<TaskState> {
-        TaskState::ALL.into_iter().find(|state| Self::V1.state(*state, false) == name)
+    /// The state that a request calls `name`. What the prose of 0.3 and its SDKs write over REST differs.
+    pub fn state_of(self, name: &str) -> Option<TaskState> {
+        let called = |dialect: Self, state| dialect.state(state, false) == name;
+        TaskState::ALL.into_iter().find(|state| {
+            called(self, *state)
+                || self == Self::Proto03 && (called(Self::V03, *state) || called(Self::V1, *state))
+        })
     }
 
     /// Whether `name` stands for `role` in a request. What the prose of 0.3 and its SDKs write over REST differs.
@@ -129,8 +133,13 @@ mod tests {
     #[test]
     fn every_state_is_read_by_its_name() {
         for state in TaskState::ALL {
-            assert_eq!(Dialect::state_of(Dialect::V1.state(state, false)), Some(state));
+            for dialect in [Dialect::V03, Dialect::Proto03, Dialect::V1] {
+                let name = dialect.state(state, false);
+                assert_eq!(dialect.state_of(name), Some(state));
+                assert_eq!(Dialect::Proto03.state_of(name), Some(state), "REST of 0.3 reads all");
+            }
         }
-        assert_eq!(Dialect::state_of("TASK_STATE_UNSPECIFIED"), None);
+        assert_eq!(Dialect::V1.state_of("TASK_STATE_UNSPECIFIED"), None);
+        assert_eq!(Dialect::V1.state_of("TASK_STATE_CANCELLED"), None);
     }
 }

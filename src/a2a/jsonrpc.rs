@@ -170,8 +170,7 @@ fn called(
             detailed(&call, &details(text)?, dialect)?
         }
     };
-    let tenant = if dialect == V1 { params.tenant()? } else { None };
-    Ok((dialect, tenant, operation))
+    Ok((dialect, params.tenant(dialect)?, operation))
 }
 
 /// Reads the parameters of a request once more, for the members that few requests have.
@@ -206,7 +205,7 @@ fn detailed(call: &Call, details: &Details<'_>, dialect: Dialect) -> Result<Oper
             Operation::DeleteHook { id: details.hook_task(dialect)?, hook }
         }
         Call::ListHooks => Operation::ListHooks { id: details.hook_task(dialect)? },
-        _ => Operation::List(Box::new(details.filter()?)),
+        _ => Operation::List(Box::new(details.filter(dialect)?)),
     })
 }
 

@@ -235,17 +235,18 @@ impl<'a> Params<'a> {
         match name {
             "historyLength" | "history_length" => self.history_length = Some(number(name, value)?),
             "id" => self.id = Some(Str(value.into())),
+            "tenant" => self.tenant = Some(Str(value.into())),
             _ => {}
         }
         Ok(())
     }
 
-    /// The label that the request carries.
+    /// The label that the request carries; 0.3 has none.
     ///
     /// # Errors
     /// `InvalidParams` for one that cannot be.
-    pub fn tenant(&self) -> Result<Option<Tenant>, A2aError> {
-        label(self.tenant.as_ref())
+    pub fn tenant(&self, dialect: Dialect) -> Result<Option<Tenant>, A2aError> {
+        label(self.tenant.as_ref(), dialect)
     }
 
     /// The task that `id`, or CodeTether's `taskId`, names.
@@ -381,17 +382,18 @@ impl<'a> Details<'a> {
             }
             "taskId" => self.task_id = text,
             "configId" => self.config_id = text,
+            "tenant" => self.tenant = text,
             _ => {}
         }
         Ok(())
     }
 
-    /// The label that the request carries.
+    /// The label that the request carries; 0.3 has none.
     ///
     /// # Errors
     /// `InvalidParams` for one that cannot be.
-    pub fn tenant(&self) -> Result<Option<Tenant>, A2aError> {
-        label(self.tenant.as_ref())
+    pub fn tenant(&self, dialect: Dialect) -> Result<Option<Tenant>, A2aError> {
+        label(self.tenant.as_ref(), dialect)
     }
 
     /// The task whose webhooks are meant.
@@ -440,13 +442,13 @@ impl<'a> Details<'a> {
     }
 
     /// Which tasks to list.
-    pub fn filter(&self) -> Result<Filter, A2aError> {
+    pub fn filter(&self, dialect: Dialect) -> Result<Filter, A2aError> {
         let context = given(self.context_id.as_ref())
             .map(|id| ContextId::parse(id).ok_or_else(|| invalid(CONTEXT_RULE)))
             .transpose()?;
         let state = given(self.status.as_ref())
             .filter(|name| *name != "TASK_STATE_UNSPECIFIED")
-            .map(|name| Dialect::state_of(name).ok_or_else(|| invalid("status: no such state")))
+            .map(|name| dialect.state_of(name).ok_or_else(|| invalid("status: no such state")))
             .transpose()?;
         let since_ms = given(self.status_timestamp_after.as_ref())
             .map(|text| {
@@ -477,8 +479,8 @@ fn number(name: &str, value: &str) -> Result<i64, A2aError> {
     value.parse().map_err(|_| invalid(format!("{name}: must be a number")))
 }
 
-fn label(given_tenant: Option<&Str<'_>>) -> Result<Option<Tenant>, A2aError> {
-    given(given_tenant)
+fn label(member: Option<&Str<'_>>, dialect: Dialect) -> Result<Option<Tenant>, A2aError> {
+    given(member.filter(|_| dialect == Dialect::V1))
         .map(|text| tenant(text).map_err(|what| invalid(format!("tenant: {what}"))))
         .transpose()
 }

@@ -120,7 +120,7 @@ impl<'p> Target<'p> {
                 let is_stream = self.resource == Resource::Stream;
                 let operation =
                     if is_stream { Operation::Stream(send) } else { Operation::Send(send) };
-                (operation, params.tenant()?)
+                (operation, params.tenant(dialect)?)
             }
             Resource::Task(id) | Resource::Cancel(id) | Resource::Subscribe(id) => {
                 let mut params: Params<'_> = members(body)?;
@@ -134,17 +134,20 @@ impl<'p> Target<'p> {
                     Resource::Subscribe(_) => Operation::Subscribe { id },
                     _ => Operation::Get { id, history: params.history()? },
                 };
-                (operation, params.tenant()?)
+                (operation, params.tenant(dialect)?)
             }
             Resource::Tasks => {
                 let mut details: Details<'_> = members(body)?;
                 for (name, value) in query {
                     details.set(name, value)?;
                 }
-                (Operation::List(Box::new(details.filter()?)), details.tenant()?)
+                (Operation::List(Box::new(details.filter(dialect)?)), details.tenant(dialect)?)
             }
             Resource::Hooks(id) | Resource::Hook(id, _) => {
                 let mut details: Details<'_> = members(body)?;
+                for (name, value) in query {
+                    details.set(name, value)?;
+                }
                 details.set("taskId", id)?;
                 let id = details.hook_task(dialect)?;
                 let operation = match (&self.resource, method) {
@@ -159,15 +162,12 @@ impl<'p> Target<'p> {
                     }
                     _ => Operation::ListHooks { id },
                 };
-                (operation, details.tenant()?)
+                (operation, details.tenant(dialect)?)
             }
             Resource::ExtendedCard => (Operation::ExtendedCard, None),
         };
-        let tenant = match &self.tenant {
-            None if dialect == Dialect::V1 => tenant,
-            label => label.clone(),
-        };
-        Ok((operation, tenant))
+        // The path's own wins.
+        Ok((operation, self.tenant.clone().or(tenant)))
     }
 }
 
@@ -376,6 +376,30 @@ mod tests {
         ] {
             let error = read_as(Method::Get, "/tasks", query, "").unwrap_err();
             assert_eq!(error.wire().code, -32602, "{query}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_is_named_by_the_path_or_else_by_a_parameter() {
+        for path in
+            ["/tasks", &format!("/tasks/{ID}"), &format!("/tasks/{ID}/pushNotificationConfigs")]
+        {
+            let read = read_as(Method::Get, path, "tenant=team", "").unwrap();
+            assert!(read.starts_with("V1 Some(\"team\") "), "{path}: {read}");
+            let read = read_as(Method::Get, &format!("/north{path}"), "tenant=team", "").unwrap();
+            assert!(read.starts_with("V1 Some(\"north\") "), "{path}: {read}");
+            let error = read_as(Method::Get, path, "tenant=health", "").unwrap_err();
+            assert_eq!(error.wire().code, -32602, "{path}: {error}");
+            let read = read_as(Method::Get, &format!("/v1{path}"), "tenant=health", "").unwrap();
+            assert!(read.starts_with("Proto03 None "), "{path}: {read}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_0_3_finds_states_by_the_names_it_writes() {
+        for name in ["TASK_STATE_CANCELLED", "TASK_STATE_CANCELED", "canceled"] {
+            let read = read_as(Method::Get, "/v1/tasks", &format!("status={name}"), "").unwrap();
+            assert!(read.contains("state: Some(Canceled)"), "{name}: {read}");
         }
     }
 
