@@ -94,3 +94,17 @@ fn params_are_read_by_the_names_of_the_proto_too() {
     assert_eq!(reply["task"]["contextId"], task["contextId"], "{reply}");
     assert!(reply["task"]["history"].is_null(), "{reply}");
 }
+
+#[test]
+fn a_list_takes_room_for_what_it_tells_alone() {
+    let agent = Agent::configured(
+        "[limits]\nstore-bytes = \"2MiB\"\nbody-bytes = \"128KiB\"\nin-flight-bytes = \"512KiB\"\n",
+        &[],
+    );
+    let long = format!("Analyze text: {}", "word ".repeat(20_000));
+    for _ in 0..8 {
+        agent.send(&long);
+    }
+    let all = rpc_1(&agent, "ListTasks", json!({"historyLength": 0}));
+    assert_eq!(all["result"]["tasks"].as_array().map(Vec::len), Some(8), "{all}");
+}

@@ -138,6 +138,8 @@ pub struct Page {
     pub next: Option<Place>,
     /// Tasks in the whole list.
     pub total: usize,
+    /// Bytes of what is told of these tasks, about.
+    pub bytes: usize,
     /// What was asked for.
     pub filter: Filter,
 }
@@ -306,15 +308,16 @@ impl Engine {
         let (mut tasks, mut next, mut bytes) = (Vec::new(), None, 0);
         let mut last = None;
         for slot in sorted(rest, |a, b| a.place() > b.place()) {
-            bytes += slot.listed_bytes(filter.history, filter.artifacts);
-            if tasks.len() == filter.page_size || (bytes > PAGE_BYTES && !tasks.is_empty()) {
+            let more = slot.listed_bytes(filter.history, filter.artifacts);
+            if tasks.len() == filter.page_size || (bytes + more > PAGE_BYTES && !tasks.is_empty()) {
                 next = last;
                 break;
             }
+            bytes += more;
             tasks.push(slot.task.id);
             last = Some(slot.place());
         }
-        Page { tasks, next, total, filter }
+        Page { tasks, next, total, bytes, filter }
     }
 
     /// Adds a webhook to a task, or puts it in the place of one with the same id.

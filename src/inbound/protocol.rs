@@ -401,8 +401,7 @@ fn say(
         }
         Outcome::Page(page) => {
             let filter = &page.filter;
-            let bytes = page.tasks.iter().map(|id| engine.bytes_of(*id)).sum();
-            let room = front.in_flight.room(bytes)?;
+            let room = front.in_flight.room(page.bytes)?;
             let view = View { history: filter.history, artifacts: filter.artifacts };
             let tasks = page.tasks.iter().filter_map(|id| engine.task(*id));
             let next = page.next.as_ref().map(|next| next as &dyn std::fmt::Display);
