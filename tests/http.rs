@@ -162,6 +162,30 @@ fn requests_that_break_http_are_refused_and_their_connection_ends() {
 }
 
 #[test]
+fn what_breaks_http_is_told_in_the_protocols_own_form() {
+    let agent = Agent::start(&[], &[]);
+    let ask = |line: &str| {
+        to_the_end(
+            agent.address,
+            format!("{line} HTTP/1.1\r\nContent-Length: 0\r\n\r\n").as_bytes(),
+        )
+    };
+    for (line, member) in [
+        ("POST /", "/error/code"),
+        ("POST /a2a/jsonrpc", "/error/code"),
+        ("POST /v1/message:send", "/code"),
+    ] {
+        let reply = ask(line);
+        assert_eq!((reply.status, reply.header("connection")), (400, Some("close")), "{line}");
+        assert_eq!(reply.json().pointer(member), Some(&json!(-32600)), "{line}: {reply:?}");
+    }
+    let reply = ask("POST /message:send");
+    assert_eq!(reply.json()["error"]["status"], "INVALID_ARGUMENT", "{reply:?}");
+    let reply = ask("GET /health");
+    assert_eq!((reply.status, &*reply.body), (400, "the Host header is missing"));
+}
+
+#[test]
 fn a_head_that_never_ends_is_refused_by_its_size() {
     let agent = Agent::start(&[], &[]);
     let mut stream = connect(agent.address);

@@ -49,6 +49,8 @@ pub enum A2aError {
     BodyTooSlow,
     /// The caller may not do this.
     Forbidden(&'static str),
+    /// The request is not HTTP as it should be.
+    BadHttp(&'static str),
     /// No room; asking again later helps.
     Busy {
         /// Seconds until it is worth another try.
@@ -138,7 +140,7 @@ const PRECONDITION: &str = "FAILED_PRECONDITION";
 
 impl A2aError {
     /// A name for each sort of error, at the place that [`A2aError::number`] gives.
-    pub const NAMES: [&'static str; 21] = [
+    pub const NAMES: [&'static str; 22] = [
         "parse",
         "invalid_request",
         "method_not_found",
@@ -159,6 +161,7 @@ impl A2aError {
         "body_broken",
         "body_too_slow",
         "forbidden",
+        "bad_http",
         "busy",
     ];
 
@@ -185,7 +188,8 @@ impl A2aError {
             Self::BodyBroken => 17,
             Self::BodyTooSlow => 18,
             Self::Forbidden(_) => 19,
-            Self::Busy { .. } => 20,
+            Self::BadHttp(_) => 20,
+            Self::Busy { .. } => 21,
         }
     }
 
@@ -193,7 +197,7 @@ impl A2aError {
     pub const fn wire(&self) -> Wire {
         let (code, status, name, reason) = match self {
             Self::Parse(_) => (-32700, 400, INVALID, Some("PARSE_ERROR")),
-            Self::InvalidRequest(_) | Self::BodyBroken => {
+            Self::InvalidRequest(_) | Self::BodyBroken | Self::BadHttp(_) => {
                 (-32600, 400, INVALID, Some("INVALID_REQUEST"))
             }
             Self::MethodNotFound(_) | Self::NoSuchPath(_) => {
@@ -236,6 +240,7 @@ impl A2aError {
         match self {
             Self::TooLarge(_)
             | Self::BodyBroken
+            | Self::BadHttp(_)
             | Self::BodyTooSlow
             | Self::NoSuchPath(_)
             | Self::MethodNotAllowed(_)
@@ -363,6 +368,7 @@ impl fmt::Display for A2aError {
             Self::VersionNotSupported(what) => write!(f, "Version not supported: {what}"),
             Self::TooLarge(limit) => write!(f, "The body is longer than {limit} bytes"),
             Self::BodyBroken => f.write_str("The body is broken"),
+            Self::BadHttp(what) => write!(f, "Bad HTTP: {what}"),
             Self::BodyTooSlow => f.write_str("The body came too slowly"),
             Self::Forbidden(what) => write!(f, "Forbidden: {what}"),
             Self::Busy { retry_after_s, what } => {
@@ -443,6 +449,7 @@ mod tests {
             A2aError::BodyBroken,
             A2aError::BodyTooSlow,
             A2aError::Forbidden(""),
+            A2aError::BadHttp(""),
             A2aError::Busy { retry_after_s: 0, what: Busy::Hooks },
         ];
         let names: Vec<&str> = all.iter().map(|error| A2aError::NAMES[error.number()]).collect();

@@ -98,11 +98,14 @@ async fn answer(
     peer: &Peer,
     request: Box<Request<Incoming>>,
 ) -> Response<Reply> {
+    let path = request.uri().path();
     if let Err(what) = well_formed(&request) {
+        if !is_page(path) {
+            return closing(refusal(front, peer, &Way::of(&request), &A2aError::BadHttp(what)));
+        }
         front.counters.page(StatusCode::BAD_REQUEST);
         return closing(plain(peer, StatusCode::BAD_REQUEST, what));
     }
-    let path = request.uri().path();
     let get = request.method() == Method::GET || request.method() == Method::HEAD;
     let response = match path {
         "/health" | "/healthz" if get => plain(peer, StatusCode::OK, "ok"),
@@ -136,21 +139,29 @@ async fn answer(
             let agents = format!("[{}]", front.card.json);
             with_type(peer, StatusCode::OK, JSON, agents)
         }
-        "/.well-known/agent-card.json"
-        | "/.well-known/agent.json"
-        | JWKS_PATH
-        | "/health"
-        | "/healthz"
-        | "/health/ready"
-        | "/readyz"
-        | "/health/detail"
-        | "/status.json"
-        | "/metrics"
-        | "/agents" => not_allowed(peer, "GET, HEAD", "only GET and HEAD here"),
+        _ if is_page(path) => not_allowed(peer, "GET, HEAD", "only GET and HEAD here"),
         _ => return call(front, peer, request).await,
     };
     front.counters.page(response.status());
     response
+}
+
+/// Whether a page is at `path`, and not the protocol.
+fn is_page(path: &str) -> bool {
+    matches!(
+        path,
+        "/.well-known/agent-card.json"
+            | "/.well-known/agent.json"
+            | JWKS_PATH
+            | "/health"
+            | "/healthz"
+            | "/health/ready"
+            | "/readyz"
+            | "/health/detail"
+            | "/status.json"
+            | "/metrics"
+            | "/agents"
+    )
 }
 
 /// What hyper lets through and RFC 9112 does not: no Host, several, or one that is none (§3.2), a target that
