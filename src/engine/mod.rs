@@ -420,6 +420,14 @@ impl Engine {
         {
             choice = Choice::Analyze(request.subject);
         }
+        if !is_plain
+            && has_model
+            && send.skill.is_none()
+            && reads(choice.skill(), &message).is_err()
+        {
+            // The skill understood the text, which is not the whole message.
+            choice = Choice::Chat;
+        }
         reads(choice.skill(), &message)?;
         let ask = match &choice {
             Choice::Chat => Some(Ask::Turn),
@@ -523,13 +531,13 @@ impl Engine {
             return Err(A2aError::UnsupportedOperation(what.to_owned()));
         };
         let message = send.message.clone();
+        reads(Some(&MEMORY), &message)?;
         let text = message.text();
         if text.trim().is_empty() {
             return Err(A2aError::InvalidParams(
                 "message.parts: No text content in message".to_owned(),
             ));
         }
-        reads(Some(&MEMORY), &message)?;
         self.add(at, send, now)?;
         let command = crate::skills::memory::complete(pending.command(), &text);
         let finish = self.remember(command, scope);

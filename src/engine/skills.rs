@@ -123,17 +123,20 @@ impl Choice<'_> {
 pub fn reads(skill: Option<&Skill>, message: &Message) -> Result<(), A2aError> {
     for (at, part) in message.parts.iter().enumerate() {
         let media_type = part.media_type();
-        let (name, modes) = match skill {
-            Some(skill) => (skill.id, skill.input_modes),
+        let modes = match skill {
+            Some(skill) => skill.input_modes,
             // Nobody reads it anyway; a text at least says what was wanted.
             None if message.parts.iter().any(|part| part.text().is_some()) => continue,
-            None => ("no skill of this agent", PLAIN),
+            None => PLAIN,
         };
         if !modes.iter().any(|mode| mode.eq_ignore_ascii_case(media_type)) {
             let media_type: String = media_type.chars().take(64).collect();
+            let instead = match skill {
+                Some(skill) => format!("{} reads {}", skill.id, modes.join(", ")),
+                None => "without a text no skill of this agent takes it".to_owned(),
+            };
             return Err(A2aError::ContentTypeNotSupported(format!(
-                "message.parts[{at}] is {media_type}; {name} reads {}",
-                modes.join(", ")
+                "message.parts[{at}] is {media_type}; {instead}"
             )));
         }
         if let Content::Raw(bytes) = &part.content
@@ -249,7 +252,9 @@ mod tests {
         assert_eq!(refused.wire().code, -32602);
         assert_eq!(reads(None, &message(Part::data("{}"))), Ok(()));
         let alone = Message::own(1, smallvec![Part::data("{}")]);
-        assert_eq!(reads(None, &alone).unwrap_err().wire().code, -32005);
+        let refused = reads(None, &alone).unwrap_err();
+        assert_eq!(refused.wire().code, -32005);
+        assert!(refused.to_string().ends_with("without a text no skill of this agent takes it"));
     }
 
     #[test]
