@@ -85,8 +85,7 @@ pub fn decode(body: &[u8], depth: usize, version: Version) -> Result<Request, Re
         refuse(Id::null(), error)
     })?;
     let Ok(Object(envelope)) = serde_json::from_str::<Object<Envelope<'_>>>(text) else {
-        let (id, error) = diagnose(text);
-        return Err(refuse(id, error));
+        return Err(diagnose(text, dialect));
     };
     let given = envelope.id.0.map(RawValue::get);
     let id = given.map_or(Ok(Id::null()), checked_id).map_err(|error| refuse(Id::null(), error))?;
@@ -106,11 +105,14 @@ pub fn decode(body: &[u8], depth: usize, version: Version) -> Result<Request, Re
         }
         Ok((dialect, tenant, operation)) => Ok(Request { id, dialect, tenant, operation }),
         Err(error) => {
-            let in_stream =
-                dialect == Dialect::V03 && matches!(method, "message/stream" | "tasks/resubscribe");
+            let in_stream = is_stream_of_v03(method, dialect);
             Err(Refusal { in_stream, ..refuse(id, error) })
         }
     }
+}
+
+fn is_stream_of_v03(method: &str, dialect: Dialect) -> bool {
+    dialect == Dialect::V03 && matches!(method, "message/stream" | "tasks/resubscribe")
 }
 
 /// The dialect of errors to a request that says this version.
@@ -236,7 +238,7 @@ fn checked_id(raw: &str) -> Result<Id, A2aError> {
 }
 
 /// Why a body that did not fit `Envelope` is no request.
-fn diagnose(body: &str) -> (Id, A2aError) {
+fn diagnose(body: &str, dialect: Dialect) -> Refusal {
     #[derive(Deserialize)]
     struct Members<'a> {
         #[serde(borrow)]
@@ -248,7 +250,7 @@ fn diagnose(body: &str) -> (Id, A2aError) {
         #[serde(borrow)]
         params: Option<&'a RawValue>,
     }
-    let refuse = |id, error| (id, error);
+    let refuse = |id, error| Refusal { id, dialect, in_stream: false, error };
     let invalid = |what: &str| A2aError::InvalidRequest(what.to_owned());
     if let Err(error) = is_json(body) {
         return refuse(Id::null(), A2aError::Parse(error.to_string()));
@@ -278,14 +280,15 @@ fn diagnose(body: &str) -> (Id, A2aError) {
         return refuse(id, invalid("method: must be a string"));
     }
     let params = envelope.params.map_or("{}", RawValue::get);
-    if !params.starts_with('{') {
-        let what = "params: expected an object".to_owned();
-        return refuse(id, A2aError::InvalidParams(what));
-    }
-    match members::<Params<'_>>(params) {
-        Ok(_) => refuse(id, invalid("a member is not what it should be")),
-        Err(error) => refuse(id, error),
-    }
+    let error = if params.starts_with('{') {
+        let error = members::<Params<'_>>(params).err();
+        error.unwrap_or_else(|| invalid("a member is not what it should be"))
+    } else {
+        A2aError::InvalidParams("params: expected an object".to_owned())
+    };
+    let method = envelope.method.and_then(|raw| serde_json::from_str::<Str<'_>>(raw.get()).ok());
+    let in_stream = method.is_some_and(|method| is_stream_of_v03(method.as_str(), dialect));
+    Refusal { in_stream, ..refuse(id, error) }
 }
 
 /// Begins a reply; write the result, then [`finish`] it.

@@ -51,9 +51,8 @@ pub enum Method {
 impl<'p> Target<'p> {
     /// The resource at `path`; `None` when it is none of the REST binding.
     pub fn parse(path: &'p str) -> Option<Self> {
-        let path =
-            path.strip_prefix("/a2a/rest").filter(|rest| rest.starts_with('/')).unwrap_or(path);
-        let path = path.strip_prefix('/')?;
+        let path = below(path).strip_prefix('/')?;
+        let path = path.strip_suffix('/').unwrap_or(path);
         if let Some(rest) = path.strip_prefix("v1/") {
             let resource = Resource::parse(rest, Dialect::Proto03)?;
             return Some(Self { dialect: Dialect::Proto03, tenant: None, resource });
@@ -67,6 +66,11 @@ impl<'p> Target<'p> {
         let label = decoded(label)?;
         let tenant = (!label.is_empty()).then(|| tenant(&label).ok()).flatten()?;
         Some(Self { dialect, tenant: Some(tenant), resource })
+    }
+
+    /// The dialect that is spoken at `path`, whether or not there is a resource.
+    pub fn dialect_at(path: &str) -> Dialect {
+        if below(path).starts_with("/v1/") { Dialect::Proto03 } else { Dialect::V1 }
     }
 
     /// The methods that the resource takes, as the `Allow` header names them.
@@ -169,6 +173,11 @@ impl<'p> Target<'p> {
         // The path's own wins.
         Ok((operation, self.tenant.clone().or(tenant)))
     }
+}
+
+/// The path without the prefix under which the whole binding is served once more.
+fn below(path: &str) -> &str {
+    path.strip_prefix("/a2a/rest").filter(|rest| rest.starts_with('/')).unwrap_or(path)
 }
 
 impl<'p> Resource<'p> {
@@ -302,6 +311,8 @@ mod tests {
             (Method::Get, format!("/a2a/rest/v1/tasks/{ID}"), "Proto03 None Get"),
             (Method::Get, format!("/team%20a/tasks/{ID}"), "V1 Some(\"team a\") Get"),
             (Method::Get, "/tasks".to_owned(), "V1 None List"),
+            (Method::Get, "/tasks/".to_owned(), "V1 None List"),
+            (Method::Post, format!("/a2a/rest/v1/tasks/{ID}:cancel/"), "Proto03 None Cancel"),
             (Method::Get, "/team/tasks".to_owned(), "V1 Some(\"team\") List"),
             (Method::Post, format!("/tasks/{ID}:cancel"), "V1 None Cancel"),
             (Method::Post, format!("/tasks/{ID}%3Acancel"), "V1 None Cancel"),
@@ -330,9 +341,7 @@ mod tests {
             "/",
             "/v1/",
             "/v1/message/send",
-            "/tasks/",
             "/tasks//pushNotificationConfigs",
-            "/tasks/x/pushNotificationConfigs/",
             "/tasks/x/pushNotificationConfigs/y/z",
             "/tasks/x/y",
             "/v1/tasks/x/y",

@@ -80,7 +80,8 @@ impl Bodies {
             return Ok(None);
         }
         let busy = A2aError::Busy { retry_after_s: 1, what: Busy::Replies };
-        self.all.take(bytes).map(Some).ok_or(busy)
+        // Half of all there is does for a reply that could otherwise never go.
+        self.all.take(bytes.min(self.all.limit() / 2)).map(Some).ok_or(busy)
     }
 
     /// Makes `lease` cover a body of `total` bytes and what is made of it.

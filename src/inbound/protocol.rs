@@ -68,20 +68,32 @@ impl Way {
             let binding = Binding::rpc(Id::null(), dialect);
             return Self { binding, wants_a2a: false, in_stream: false };
         }
-        let dialect = Target::parse(path).map_or(Dialect::V1, |target| target.dialect);
+        let dialect = Target::dialect_at(path);
         let wants_a2a = dialect == Dialect::V1
             && request
                 .headers()
                 .get_all(ACCEPT)
                 .iter()
                 .filter_map(|value| value.to_str().ok())
-                .any(|value| value.contains("application/a2a+json"));
+                .any(accepts_a2a);
         Self { binding: Binding::rest(dialect), wants_a2a, in_stream: false }
     }
 
     fn media_type(&self) -> HeaderValue {
         if self.wants_a2a { A2A_JSON } else { JSON }
     }
+}
+
+/// Whether an `Accept` header asks for 1.0's own media type, which others only allow by a wildcard.
+fn accepts_a2a(accept: &str) -> bool {
+    accept.split(',').any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_asked =
+            parts.next().is_some_and(|it| it.eq_ignore_ascii_case("application/a2a+json"));
+        let mut weight =
+            parts.filter_map(|part| part.split_once('=')).filter(|(name, _)| *name == "q");
+        is_asked && weight.all(|(_, weight)| weight.parse().is_ok_and(|weight: f32| weight > 0.0))
+    })
 }
 
 /// Whether JSON-RPC is spoken at `path`.
@@ -297,7 +309,13 @@ fn ask(
             Err(refused) => {
                 way.binding = Binding::rpc(refused.id, refused.dialect);
                 way.in_stream = refused.in_stream;
-                return Err(refused.error);
+                // Who does not speak a required extension may well spell its request otherwise.
+                return Err(match (refused.error, missing) {
+                    (A2aError::InvalidParams(_) | A2aError::TaskNotFound, Some(missing)) => {
+                        A2aError::ExtensionSupportRequired(missing)
+                    }
+                    (error, _) => error,
+                });
             }
         },
     };
@@ -507,6 +525,18 @@ fn not_allowed(front: &Front, peer: &Peer, way: &Way, allowed: &'static str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_media_type_of_1_0_is_given_to_who_asks_for_it() {
+        for asks in ["application/a2a+json", "text/html, Application/A2A+JSON ;q=0.5"] {
+            assert!(accepts_a2a(asks), "{asks}");
+        }
+        for asks_not in
+            ["*/*", "application/json", "application/a2a+json;q=0", "x/application/a2a+json"]
+        {
+            assert!(!accepts_a2a(asks_not), "{asks_not}");
+        }
+    }
 
     #[test]
     fn json_media_types_are_told_from_others() {
