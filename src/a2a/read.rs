@@ -8,6 +8,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+/// Characters of what a parser says about a value.
+const QUOTED: usize = 256;
 /// Parts of one message, and elements of any other list.
 pub const LIST: usize = 64;
 
@@ -262,12 +264,29 @@ pub fn without_position(error: &serde_json::Error) -> String {
     if let Some(at) = text.rfind(" at line ") {
         text.truncate(at);
     }
+    // It quotes what it did not expect, and that can be as long as the request.
+    if let Some((end, _)) = text.char_indices().nth(QUOTED) {
+        text.truncate(end);
+        text.push_str("...");
+    }
     text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_does_not_repeat_a_long_value() {
+        let long = format!("\"{}\"", "é\\b".repeat(10_000));
+        let error = serde_json::from_str::<i64>(&long).unwrap_err();
+        let text = without_position(&error);
+        assert!(
+            text.starts_with("invalid type: string \"é\\u{8}") && text.ends_with("..."),
+            "{text}"
+        );
+        assert!(text.chars().count() <= QUOTED + 3, "{text}");
+    }
 
     #[test]
     fn depth_counts_what_is_open_at_once() {
