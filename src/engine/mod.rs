@@ -279,8 +279,10 @@ impl Engine {
             }
             Operation::DeleteHook { id, hook } => {
                 let at = self.store.owned(id, scope).ok_or(A2aError::TaskNotFound)?;
-                if let Some(slot) = self.store.slot_mut(at) {
-                    slot.hooks.retain(|known| known.id != hook);
+                let slot = self.store.slot_mut(at).ok_or(A2aError::TaskNotFound)?;
+                if let Some(known) = slot.hooks.iter().position(|known| known.id == hook) {
+                    let gone = slot.hooks.remove(known);
+                    self.store.shrink(at, hook_bytes(&gone));
                 }
                 if self.pushes.forget(id, &hook) {
                     self.store.detach(id);
@@ -330,16 +332,20 @@ impl Engine {
         }
         let (id, who) = (slot.task.id, slot.caller.clone());
         let is_final = slot.task.status.state.is_final();
+        let before = known.map_or(0, |known| hook_bytes(&slot.hooks[known]));
+        let after = hook_bytes(&hook);
         // A finished task has nothing to tell, unless it is still being told to the webhook that had this id.
         let takes_place = !is_final || self.pushes.knows(id, &hook.id);
         if takes_place && known.is_none() && !self.pushes.has_room(&who) {
             return Err(self.busy(Busy::Webhooks));
         }
-        let grown = self.store.grow(at, hook.heap_bytes() + 16);
-        grown.map_err(|_| self.busy(Busy::Growth))?;
+        let more = after.saturating_sub(before);
+        self.store.grow(at, more).map_err(|_| self.busy(Busy::Growth))?;
         if takes_place && !self.pushes.reserve(id, &who, hook.clone(), now) {
+            self.store.shrink(at, more);
             return Err(self.busy(Busy::Webhooks));
         }
+        self.store.shrink(at, before.saturating_sub(after));
         let slot = self.store.slot_mut(at).ok_or(A2aError::TaskNotFound)?;
         match known {
             Some(known) => slot.hooks[known] = hook.clone(),
@@ -464,7 +470,7 @@ impl Engine {
         let message = send.message;
         let context_bytes = send.context.as_ref().map_or(0, ContextId::heap_bytes);
         let hook = send.hook.map(|hook| self.named(*hook));
-        let hook_bytes = hook.as_ref().map_or(0, |hook| hook.heap_bytes() + 16);
+        let hook_bytes = hook.as_deref().map_or(0, hook_bytes);
         let bytes = message.heap_bytes() + 16 + context_bytes + hook_bytes;
         let stored = self.store.insert(&mut self.ids, scope, bytes, |id, ids| Task {
             id,
@@ -1239,6 +1245,11 @@ fn notification(task: &Task, dialect: Dialect) -> String {
     json.into_string()
 }
 
+/// Bytes that a task leases for a webhook.
+fn hook_bytes(hook: &Hook) -> usize {
+    hook.heap_bytes() + 16
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -1416,5 +1427,47 @@ mod tests {
         engine.apply(Update::Free(run), at(1));
         assert!(engine.next_job(Lane::Relay, at(1)).is_some());
         assert_eq!((engine.stats().pushed, engine.stats().failed), (1, 0));
+    }
+
+    fn set_hook(engine: &mut Engine, who: &Principal, id: TaskId, url_bytes: usize) {
+        let hook = Hook {
+            id: "h".into(),
+            url: "u".repeat(url_bytes).into(),
+            token: None,
+            authentication: None,
+            dialect: Dialect::V1,
+        };
+        let set = Operation::SetHook { id, hook: Box::new(hook) };
+        let outcome = engine.handle(set, &Scope::of(who.clone()), at(0));
+        assert!(matches!(outcome, Ok(Outcome::Hook(..))), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_webhook_that_is_replaced_or_deleted_gives_its_bytes_back() {
+        let mut engine = engine();
+        let id = send(&mut engine, "remember", Some("memory"));
+        let before = engine.store().budget().used();
+        for round in 0..1000 {
+            set_hook(&mut engine, &Principal::Local, id, if round % 2 == 0 { 2000 } else { 1 });
+        }
+        assert!(engine.store().budget().used() < before + 1000, "only the last one is held");
+        let delete = Operation::DeleteHook { id, hook: "h".into() };
+        engine.handle(delete, &Scope::of(Principal::Local), at(0)).unwrap();
+        assert_eq!(engine.store().budget().used(), before);
+    }
+
+    #[test]
+    fn webhooks_of_ended_tasks_are_no_part_of_anybodys_share() {
+        let mut engine = engine();
+        engine.settings.limits.caller_tasks = 4;
+        let ended: Vec<TaskId> =
+            (0..200).map(|_| send(&mut engine, "2+2", Some("calculator"))).collect();
+        send(&mut engine, "remember", Some("memory"));
+        for id in ended {
+            set_hook(&mut engine, &Principal::Local, id, 6000);
+        }
+        assert!(engine.store().budget().used() > 200 * 6000);
+        let large = "tell me ".repeat(450_000 / 8);
+        send(&mut engine, &large, Some("chat"));
     }
 }

@@ -330,19 +330,34 @@ impl Store {
         if slot.lease.bytes() + more > self.limits.task_bytes() {
             return Err(Full::Task);
         }
-        if self.tallies[tally].bytes + more > self.limits.store_bytes / 4 * 3 {
+        // A share is of unfinished tasks; by now the tally may be another caller's.
+        let counts = !slot.task.status.state.is_final();
+        if counts && self.tallies[tally].bytes + more > self.limits.store_bytes / 4 * 3 {
             return Err(Full::Share);
         }
         loop {
             let slot = self.slot_mut(at).ok_or(Full::Task)?;
             if slot.lease.grow(more) {
-                self.tallies[tally].bytes += more;
+                if counts {
+                    self.tallies[tally].bytes += more;
+                }
                 return Ok(());
             }
             if !self.evict() {
                 return Err(Full::Store);
             }
         }
+    }
+
+    /// Gives back `less` of the bytes that the task in slot `at` has leased, for what it holds no longer.
+    pub fn shrink(&mut self, at: usize, less: usize) {
+        let Some(slot) = self.slots.get_mut(at).and_then(Option::as_deref_mut) else { return };
+        let left = slot.lease.bytes().saturating_sub(less);
+        if !slot.task.status.state.is_final() {
+            let tally = &mut self.tallies[slot.tally];
+            tally.bytes = tally.bytes.saturating_sub(slot.lease.bytes() - left);
+        }
+        slot.lease.shrink_to(left);
     }
 
     /// Moves a task to `status`, into its feed and, when that is final, among the finished.
