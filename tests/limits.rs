@@ -400,6 +400,25 @@ fn bodies_in_flight_are_bounded_together() {
 }
 
 #[test]
+fn a_reply_takes_room_for_what_is_written_of_a_text() {
+    let limits = "[limits]\nbody-bytes = \"64KiB\"\nin-flight-bytes = \"256KiB\"\n";
+    let agent = Agent::configured(limits, &[]);
+    // Each character is one byte in the store and six in a reply.
+    let text = format!("hello {}", "\u{8}".repeat(10_000));
+    let part = json!({"kind": "text", "text": text});
+    let message = json!({"messageId": "m", "role": "user", "parts": [part, part]});
+    let sent = agent.rpc("message/send", json!({"message": message}));
+    let id = sent["result"]["id"].as_str().unwrap();
+    let got = agent.rpc("tasks/get", json!({"id": id}));
+    assert_eq!(got["result"]["history"][0]["parts"][1]["text"], *text);
+    // Told twice, as the state and in the history, it is longer than replies may be together.
+    let stored = agent.status()["tasks"]["stored"].clone();
+    let at_once = json!({"message": message, "configuration": {"blocking": false}});
+    assert_eq!(agent.rpc("message/send", at_once)["error"]["code"], -32004);
+    assert_eq!(agent.status()["tasks"]["stored"], stored, "nothing was stored of it");
+}
+
+#[test]
 fn the_memory_skill_keeps_to_its_bounds() {
     let agent = Agent::configured("[limits]\nmemory-keys = 2\nmemory-value-bytes = 64\n", &[]);
     for key in ["one", "two"] {

@@ -91,11 +91,16 @@ const ENDS_OF_LINES: [(char, &str); 3] =
 /// JSON text that is one line to every reader. The event stream format ends lines at CR and LF alone, but a2a-sdk
 /// 1.3.0 for Python does at these too, and fails in the middle of a reply that holds one.
 fn on_one_line(json: &str) -> Cow<'_, str> {
+    // Between values, where a client may have put them, they are white space; in strings they are escaped already.
+    let mut json = if json.contains(['\n', '\r']) {
+        Cow::Owned(json.replace(['\n', '\r'], " "))
+    } else {
+        Cow::Borrowed(json)
+    };
     // The first bytes of the three: most text has neither.
     if !json.bytes().any(|byte| matches!(byte, 0xc2 | 0xe2)) {
-        return Cow::Borrowed(json);
+        return json;
     }
-    let mut json = Cow::Borrowed(json);
     for (end, spelled) in ENDS_OF_LINES {
         // Outside of strings JSON has none of them, so each can be escaped where it stands.
         if json.contains(end) {
@@ -108,6 +113,14 @@ fn on_one_line(json: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_frame_grows_by_no_line_that_a_client_wrote() {
+        assert_eq!(
+            on_one_line("{\"a\":{\n\r\n\"b\":\"\\n\u{2028}\"\n}}"),
+            "{\"a\":{   \"b\":\"\\n\\u2028\" }}"
+        );
+    }
 
     #[test]
     fn a_frame_has_no_line_end_that_only_some_readers_know() {

@@ -11,7 +11,7 @@ use crate::a2a::model::{Artifact, Content, Message, MessageId, Part, Role, Statu
 use crate::a2a::op::{Event, Hook};
 use crate::base::clock::rfc3339_into;
 use crate::base::ids::{ContextId, TaskId, uuid_into};
-use crate::base::json::Json;
+use crate::base::json::{Json, raw_len, string_len};
 
 /// Where the ids of a task stand in the text, to be written again: `"<task id>","contextId":"<context>"`.
 type Ids = Range<usize>;
@@ -481,6 +481,89 @@ impl<'j> Writer<'j> {
     }
 }
 
+/// Longest that anything written around the texts of a task, a message, a part, an artifact or a webhook is: names,
+/// our own ids, states, dates, and the reply that holds it.
+const AROUND: usize = 512;
+
+/// Bytes of a task as it is written in any dialect, and of the reply around it, at most.
+pub fn task_len(task: &Task, view: View) -> usize {
+    let context = context_len(&task.context);
+    let skipped = task.history.len().saturating_sub(view.history.unwrap_or(usize::MAX));
+    let history = task.history[skipped..].iter().map(|message| message_len(message) + context);
+    let artifacts = if view.artifacts { task.artifacts.iter().map(artifact_len).sum() } else { 0 };
+    AROUND + status_len(task, &task.status) + history.sum::<usize>() + artifacts
+}
+
+/// Bytes of a message with its parts, at most; of its context only as much as an id of ours has.
+pub fn message_len(message: &Message) -> usize {
+    let id = match &message.id {
+        MessageId::Given(id) => string_len(id),
+        MessageId::Own(_) => 0,
+    };
+    let extra = message.extra.as_ref().map_or(0, |extra| {
+        let members = [&extra.metadata, &extra.extensions, &extra.reference_task_ids];
+        members.into_iter().flatten().map(|json| raw_len(json)).sum()
+    });
+    AROUND + id + extra + parts_len(&message.parts)
+}
+
+/// Bytes of one item of a stream, at most.
+pub fn event_len(event: &Event<'_>) -> usize {
+    AROUND
+        + match event {
+            Event::Task(task) => task_len(task, View::WHOLE),
+            Event::Message { message, context } => message_len(message) + context_len(context),
+            Event::Status { task, status } => status_len(task, status),
+            Event::Artifact { task, artifact, chunk, .. } => {
+                context_len(&task.context)
+                    + chunk.map_or_else(|| artifact_len(artifact), |text| AROUND + string_len(text))
+            }
+        }
+}
+
+/// Bytes of a webhook, at most.
+pub fn hook_len(hook: &Hook) -> usize {
+    let (scheme, credentials) =
+        hook.authentication.as_ref().map_or(("", ""), |(scheme, rest)| (scheme, rest));
+    let texts =
+        [&hook.id, &hook.url, hook.token.as_deref().unwrap_or_default(), scheme, credentials];
+    // In 0.3 the id stands in a name, too.
+    AROUND + string_len(&hook.id) + texts.into_iter().map(string_len).sum::<usize>()
+}
+
+fn status_len(task: &Task, status: &Status) -> usize {
+    let context = context_len(&task.context);
+    let message = status.message.as_ref().map_or(0, |message| message_len(message) + context);
+    AROUND + context + message + task.metadata.as_deref().map_or(0, raw_len)
+}
+
+fn artifact_len(artifact: &Artifact) -> usize {
+    AROUND + string_len(&artifact.growing) + parts_len(&artifact.parts)
+}
+
+fn parts_len(parts: &[Part]) -> usize {
+    let len = |part: &Part| {
+        let content = match &part.content {
+            Content::Text(text) | Content::Raw(text) | Content::Url(text) => string_len(text),
+            Content::Data(json) => raw_len(json),
+        };
+        let extra = part.extra.as_ref().map_or(0, |extra| {
+            let texts = [&extra.filename, &extra.media_type].into_iter().flatten();
+            texts.map(|text| string_len(text)).sum::<usize>()
+                + extra.metadata.as_deref().map_or(0, raw_len)
+        });
+        128 + content + extra
+    };
+    parts.iter().map(len).sum()
+}
+
+fn context_len(context: &ContextId) -> usize {
+    match context {
+        ContextId::Uuid(_) => 0,
+        ContextId::Text(text) => string_len(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -536,5 +619,35 @@ mod tests {
         Writer::new(&mut json, Dialect::V03).task(&loose, View::with(Some(0)));
         assert!(json.as_str().contains(r#""state":"cancelled""#));
         assert!(!json.as_str().contains("history"));
+    }
+
+    #[test]
+    fn a_task_is_never_longer_than_it_was_measured() {
+        let text = "\u{8}\"\u{2028}".repeat(5000);
+        let sent = send(&format!(
+            r#"{{"message":{{"messageId":"\\u0001","role":"user","contextId":"\"\"","parts":[
+                {{"kind":"text","text":{text}}},{{"kind":"data","data":{{"a":{text}
+                }}}},{{"kind":"file","file":{{"uri":"u","name":{text}}}}}],"metadata":{{"\u2028":{text}}}}}}}"#,
+            text = serde_json::to_string(&text).unwrap(),
+        ))
+        .unwrap();
+        let status =
+            Status { state: TaskState::Working, message: Some(sent.message.clone()), unix_ms: 0 };
+        let task = Task {
+            id: crate::base::ids::Ids::new(Box::new(|bytes| bytes.fill(7))).task(5),
+            context: sent.context.unwrap(),
+            status,
+            history: vec![sent.message].into(),
+            artifacts: vec![Artifact::whole("a", "b", Parts::new())].into(),
+            metadata: None,
+            loose: false,
+        };
+        for dialect in [Dialect::V03, Dialect::Proto03, Dialect::V1] {
+            let binding = crate::a2a::binding::Binding::rest(dialect);
+            let written = binding.frame(&Event::Task(&task), false).len();
+            let measured = task_len(&task, View::WHOLE);
+            assert!(written <= measured && measured < written + 4096, "{written} {measured}");
+            assert!(task_len(&task, View { history: Some(0), artifacts: false }) < measured);
+        }
     }
 }

@@ -208,6 +208,28 @@ pub fn escape_into(out: &mut String, value: &str) {
     out.push_str(rest);
 }
 
+/// Bytes of JSON text once every end of a line that some readers see in it is escaped.
+pub fn raw_len(json: &str) -> usize {
+    let bytes = json.as_bytes();
+    let grown = |at: usize| match bytes[at] {
+        // U+0085, U+2028 and U+2029 become six characters each.
+        0xc2 if bytes.get(at + 1) == Some(&0x85) => 4,
+        0xe2 if matches!(bytes.get(at + 1..at + 3), Some([0x80, 0xa8 | 0xa9])) => 3,
+        _ => 0,
+    };
+    bytes.len() + (0..bytes.len()).map(grown).sum::<usize>()
+}
+
+/// Bytes of `text` as a JSON string, its quotes included, escaped as far as any reader needs it.
+pub fn string_len(text: &str) -> usize {
+    let escape = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    2 + raw_len(text) + text.bytes().map(escape).sum::<usize>()
+}
+
 /// The bytes that JSON text may not hold as they are (RFC 8259 §7).
 const ESCAPED: [bool; 256] = {
     let mut table = [false; 256];
@@ -252,6 +274,15 @@ mod tests {
         let mut json = Json::default();
         json.string_from(&format_args!("{text}"));
         assert_eq!(serde_json::from_str::<String>(json.as_str()).unwrap(), text);
+    }
+
+    #[test]
+    fn the_length_of_a_string_is_known_before_it_is_written() {
+        let text = "quote \" slash \\ tab \t nul \u{0} \u{8}\u{1f} é 😀 \r\n \u{7f} \u{a0} “";
+        let mut json = Json::default();
+        json.string(text);
+        assert_eq!(string_len(text), json.len());
+        assert_eq!(string_len("\u{85}\u{2028}\u{2029}"), 2 + 3 * 6);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::a2a::dialect::Dialect;
 use crate::a2a::error::{A2aError, Busy};
 use crate::a2a::model::{Artifact, Message, Part, Parts, Status, Task, TaskState};
 use crate::a2a::op::{Event, Filter, Hook, Operation, Place, Scope, Send};
-use crate::a2a::write::{View, Writer};
+use crate::a2a::write::{View, Writer, message_len, task_len};
 use crate::base::budget::Budget;
 use crate::base::clock::Now;
 use crate::base::ids::{ContextId, Ids, TaskId, uuid_into};
@@ -310,7 +310,8 @@ impl Engine {
         let (mut tasks, mut next, mut bytes) = (Vec::new(), None, 0);
         let mut last = None;
         for slot in sorted(rest, |a, b| a.place() > b.place()) {
-            let more = slot.listed_bytes(filter.history, filter.artifacts);
+            let view = View { history: filter.history, artifacts: filter.artifacts };
+            let more = task_len(&slot.task, view);
             if tasks.len() == filter.page_size || (bytes + more > PAGE_BYTES && !tasks.is_empty()) {
                 next = last;
                 break;
@@ -1152,9 +1153,14 @@ impl Engine {
         self.slot(id).map(|slot| &slot.task)
     }
 
-    /// Bytes that the task holds, about as many as its text has; none when there is no such task.
-    pub fn bytes_of(&self, id: TaskId) -> usize {
-        self.slot(id).map_or(0, Slot::bytes)
+    /// Bytes that a reply to `send` takes at most when it comes at once: the message, and the task that it continues.
+    pub fn reply_len(&self, send: &Send, scope: &Scope) -> usize {
+        // Unless the caller waits, the message is the task's state, too.
+        let said = message_len(&send.message) * if send.blocking { 1 } else { 2 };
+        let context = send.context.as_ref().map_or(0, |context| 2 * context.heap_bytes());
+        let earlier = send.task.and_then(|id| self.store.slot(self.store.owned(id, scope)?));
+        // A new task's head, or an old task whole.
+        said + 4 * context + earlier.map_or(4096, |slot| task_len(&slot.task, View::WHOLE) + 4096)
     }
 
     fn slot(&self, id: TaskId) -> Option<&Slot> {
@@ -1432,7 +1438,7 @@ mod tests {
     fn set_hook(engine: &mut Engine, who: &Principal, id: TaskId, url_bytes: usize) {
         let hook = Hook {
             id: "h".into(),
-            url: "u".repeat(url_bytes).into(),
+            url: format!("http://example.org/{}", "u".repeat(url_bytes)).into(),
             token: None,
             authentication: None,
             dialect: Dialect::V1,

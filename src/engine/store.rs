@@ -483,17 +483,6 @@ impl Slot {
         Place { unix_ms: self.task.status.unix_ms, sequence: self.sequence }
     }
 
-    /// About as many bytes as a list shows of it.
-    pub fn listed_bytes(&self, history: Option<usize>, artifacts: bool) -> usize {
-        let task = &self.task;
-        let messages = task.history.iter().rev().take(history.unwrap_or(usize::MAX));
-        let history: usize = messages.map(|message| message.heap_bytes()).sum();
-        let status = task.status.message.as_ref().map_or(0, |message| message.heap_bytes());
-        let artifacts =
-            if artifacts { task.artifacts.iter().map(Artifact::heap_bytes).sum() } else { 0 };
-        256 + history + status + artifacts
-    }
-
     /// What the task holds, counted anew.
     fn recount(&self) -> usize {
         let task = &self.task;

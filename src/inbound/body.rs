@@ -14,6 +14,7 @@ use crate::a2a::binding::Binding;
 use crate::a2a::error::{A2aError, Busy};
 use crate::a2a::model::TaskState;
 use crate::a2a::op::Event;
+use crate::a2a::write::event_len;
 use crate::base::budget::{Budget, Lease};
 use crate::base::ids::TaskId;
 use crate::base::limits::{PARSE_FACTOR, SMALL_BODY, SMALL_REPLY, SPARE_BODIES};
@@ -53,12 +54,29 @@ pub struct Bodies {
     all: Budget,
     /// For small bodies when all else is taken, so that large ones cannot shut everybody out.
     spare: Budget,
+    /// What replies may hold of all: readers take as long as they like, and requests must find room beside them.
+    replies: Budget,
+}
+
+/// Room for a large reply.
+#[derive(Debug)]
+pub struct Room([Lease; 2]);
+
+impl Room {
+    /// Gives back what is over `bytes`.
+    fn shrink_to(&mut self, bytes: usize) {
+        for lease in &mut self.0 {
+            debug_assert!(bytes <= lease.bytes(), "a reply is longer than it was measured");
+            lease.shrink_to(bytes);
+        }
+    }
 }
 
 impl Bodies {
     /// `bytes` for all bodies, and a little beside for small ones.
     pub fn new(bytes: usize) -> Self {
-        Self { all: Budget::new(bytes), spare: Budget::new(SPARE_BODIES) }
+        let replies = Budget::new(bytes / 8 * 5);
+        Self { all: Budget::new(bytes), spare: Budget::new(SPARE_BODIES), replies }
     }
 
     /// Bytes leased now.
@@ -71,17 +89,29 @@ impl Bodies {
         self.all.limit() + self.spare.limit()
     }
 
-    /// Room for a reply about a task of `bytes`, until the reader has it; small ones need none of their own.
+    /// Room for a reply of at most `bytes`, until the reader has it; small ones need none of their own.
     ///
     /// # Errors
-    /// `Busy` when other replies and requests hold what there is.
-    pub fn room(&self, bytes: usize) -> Result<Option<Lease>, A2aError> {
+    /// `Busy` when other replies and requests hold what there is, `UnsupportedOperation` for a reply that is longer
+    /// than all of them together may be.
+    pub fn room(&self, bytes: usize) -> Result<Option<Room>, A2aError> {
         if bytes <= SMALL_REPLY {
             return Ok(None);
         }
-        let busy = A2aError::Busy { retry_after_s: 1, what: Busy::Replies };
-        // Half of all there is does for a reply that could otherwise never go.
-        self.all.take(bytes.min(self.all.limit() / 2)).map(Some).ok_or(busy)
+        let limit = self.replies.limit();
+        if bytes > limit {
+            return Err(A2aError::UnsupportedOperation(format!(
+                "the reply could be longer than {limit} bytes; ask for less of the task"
+            )));
+        }
+        let leases = self.replies.take(bytes).zip(self.all.take(bytes));
+        let room = leases.map(|(reply, all)| Some(Room([reply, all])));
+        room.ok_or(A2aError::Busy { retry_after_s: 1, what: Busy::Replies })
+    }
+
+    /// Whether there is room for a reply of `bytes` now; cheaper to ask again and again than to measure the reply.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.room(bytes).is_ok()
     }
 
     /// Makes `lease` cover a body of `total` bytes and what is made of it.
@@ -147,8 +177,8 @@ async fn next_frame(body: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::E
 }
 
 /// A reply's text, with the room it takes until it is sent.
-pub fn held(text: String, room: Option<Lease>) -> Bytes {
-    struct Held(String, #[expect(dead_code, reason = "held until it is sent")] Lease);
+pub fn held(text: String, room: Option<Room>) -> Bytes {
+    struct Held(String, #[expect(dead_code, reason = "held until it is sent")] Room);
     impl AsRef<[u8]> for Held {
         fn as_ref(&self) -> &[u8] {
             self.0.as_bytes()
@@ -159,7 +189,10 @@ pub fn held(text: String, room: Option<Lease>) -> Bytes {
             room.shrink_to(text.len());
             Bytes::from_owner(Held(text, room))
         }
-        _ => Bytes::from(text),
+        _ => {
+            debug_assert!(text.len() <= SMALL_REPLY, "a large reply without room");
+            Bytes::from(text)
+        }
     }
 }
 
@@ -276,6 +309,8 @@ pub struct Feed {
     /// The first event, already written.
     first: Option<Bytes>,
     ended: bool,
+    /// Bytes of the next event, which found no room when it was measured.
+    wanted: usize,
     ping: Pin<Box<Sleep>>,
     _stream: StreamPermit,
 }
@@ -313,7 +348,17 @@ impl Feed {
     ) -> Self {
         let ping = Box::pin(sleep(PING_EVERY));
         let first = Some(first);
-        Self { reader, binding, cursor, until_final, first, ended: false, ping, _stream: permit }
+        Self {
+            reader,
+            binding,
+            cursor,
+            until_final,
+            first,
+            ended: false,
+            wanted: 0,
+            ping,
+            _stream: permit,
+        }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -326,15 +371,23 @@ impl Feed {
         let id = self.reader.id;
         let front = &self.reader.front;
         front.cell.register(id.slot(), context);
+        if !front.in_flight.has_room(self.wanted) {
+            return self.wait_for_room(context);
+        }
         let (binding, cursor) = (&self.binding, &mut self.cursor);
+        let wanted = &mut self.wanted;
         let until_final = self.until_final;
         let read = front.cell.with(|engine, _| {
-            // Before the event is read, which moves the cursor.
-            let room = front.in_flight.room(engine.bytes_of(id))?;
+            // Moved for good only once there is room for the event.
+            let mut after = *cursor;
             // The frame to send, and whether the stream ends after it.
-            Ok(match engine.read(id, cursor) {
+            Ok(match engine.read(id, &mut after) {
                 None => (None, true),
                 Some(Read::Event(event)) => {
+                    *wanted = event_len(&event);
+                    let room = front.in_flight.room(*wanted)?;
+                    *wanted = 0;
+                    *cursor = after;
                     let ends = match &event {
                         Event::Status { status, .. } => ends(status.state, until_final),
                         Event::Task(task) => ends(task.status.state, until_final),
@@ -344,6 +397,7 @@ impl Feed {
                     (Some(held(binding.frame(&event, ends), room)), ends)
                 }
                 Some(Read::Pending) => {
+                    *cursor = after;
                     let state = engine.task(id).map(|task| task.status.state);
                     (None, state.is_none_or(|state| ends(state, until_final)))
                 }
@@ -351,11 +405,7 @@ impl Feed {
         });
         let (data, ended) = match read {
             Ok(read) => read,
-            Err(A2aError::Busy { .. }) => {
-                self.ping.as_mut().reset(Instant::now() + ROOM_RETRY);
-                let _ = self.ping.as_mut().poll(context);
-                return Poll::Pending;
-            }
+            Err(A2aError::Busy { .. }) => return self.wait_for_room(context),
             Err(_) => (None, true),
         };
         self.ended = ended;
@@ -376,7 +426,51 @@ impl Feed {
     }
 }
 
+impl Feed {
+    fn wait_for_room(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.ping.as_mut().reset(Instant::now() + ROOM_RETRY);
+        let _ = self.ping.as_mut().poll(context);
+        Poll::Pending
+    }
+}
+
 /// Whether a stream that shows `state` has shown everything.
 const fn ends(state: TaskState, until_final: bool) -> bool {
     if until_final { state.is_final() } else { state.is_settled() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_find_room_beside_all_the_replies_that_are_under_way() {
+        let bodies = Bodies::new(1024 * 1024);
+        let mut held = Vec::new();
+        while let Ok(room) = bodies.room(100_000) {
+            held.push(room);
+        }
+        assert_eq!(held.len(), 6);
+        bodies.cover(&mut None, 128 * 1024).unwrap();
+        held.pop();
+        assert!(bodies.has_room(100_000));
+    }
+
+    #[test]
+    fn a_reply_that_never_finds_room_is_not_told_to_wait() {
+        let bodies = Bodies::new(1024 * 1024);
+        assert!(matches!(bodies.room(700_000), Err(A2aError::UnsupportedOperation(_))));
+        let _held = bodies.room(600_000).unwrap();
+        assert!(matches!(bodies.room(600_000), Err(A2aError::Busy { .. })));
+    }
+
+    #[test]
+    fn a_reply_holds_what_it_has_until_it_is_gone() {
+        let bodies = Bodies::new(1024 * 1024);
+        let room = bodies.room(500_000).unwrap();
+        let bytes = held("x".repeat(20_000), room);
+        assert_eq!(bodies.used(), 20_000);
+        drop(bytes);
+        assert_eq!((bodies.used(), bodies.replies.used()), (0, 0));
+    }
 }

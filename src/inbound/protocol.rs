@@ -23,13 +23,14 @@ use crate::a2a::error::{A2aError, Busy};
 use crate::a2a::jsonrpc::{self, Id};
 use crate::a2a::op::{Event, Operation, Principal, Scope};
 use crate::a2a::rest::{self, Query, Target};
-use crate::a2a::write::View;
-use crate::base::budget::Lease;
+use crate::a2a::write::{View, event_len, hook_len, task_len};
 use crate::base::ids::TaskId;
 use crate::base::sse;
 use crate::engine::feed::Cursor;
 use crate::engine::{Engine, Outcome};
-use crate::inbound::body::{self, BodyError, Collected, Feed, Reader, Reply, StreamPermit, held};
+use crate::inbound::body::{
+    self, BodyError, Collected, Feed, Reader, Reply, Room, StreamPermit, held,
+};
 use crate::inbound::service::{Front, JSON, Peer, closing, with_type};
 
 const A2A_JSON: HeaderValue = HeaderValue::from_static("application/a2a+json");
@@ -44,6 +45,9 @@ const WHAT_IS_WHERE: &str = "the agent card is at /.well-known/agent-card.json; 
 
 /// A reply waits this long before it looks for room again.
 const ROOM_RETRY: Duration = Duration::from_millis(50);
+
+/// Bytes around the elements of a list or a card, a request id of the longest included.
+const LIST_HEAD: usize = 1024;
 
 /// How the reply to one request goes.
 #[derive(Debug)]
@@ -272,7 +276,7 @@ enum Asked<'r> {
 
 /// What there is to say.
 enum Said {
-    Reply(String, Option<Lease>),
+    Reply(String, Option<Room>),
     /// Once the task is settled: so many messages of it, and whether it is the result of a message.
     Wait(TaskId, Option<usize>, bool),
     /// A stream of one event.
@@ -286,7 +290,7 @@ struct Begin {
     cursor: Cursor,
     until_final: bool,
     first: String,
-    room: Option<Lease>,
+    room: Option<Room>,
     permit: StreamPermit,
 }
 
@@ -333,13 +337,15 @@ fn ask(
         }
         _ => None,
     };
-    // The reply tells the message again, and likewise must find room before there is a task.
-    let room = match &operation {
-        Operation::Send(_) | Operation::Stream(_) => front.in_flight.room(body.len())?,
-        _ => None,
-    };
     // Written in the same borrow, before the engine goes on.
     front.cell.with(|engine, now| {
+        // The reply tells the message again, and likewise must find room before there is a task.
+        let room = match &operation {
+            Operation::Send(send) | Operation::Stream(send) => {
+                front.in_flight.room(engine.reply_len(send, &scope))?
+            }
+            _ => None,
+        };
         let outcome = engine.handle(operation, &scope, now)?;
         say(front, engine, way, outcome, &scope, (is_send, permit, room))
     })
@@ -362,8 +368,15 @@ async fn settled(
             .cell
             .with(|engine, _| say_task(front, engine, &way.binding, (id, history), is_send));
         match said {
-            Err(A2aError::Busy { .. }) => sleep(ROOM_RETRY).await,
+            Err(A2aError::Busy { .. }) => {}
             said => return said,
+        }
+        let view = View::with(history);
+        let len =
+            front.cell.with(|engine, _| engine.task(id).map_or(0, |task| task_len(task, view)));
+        sleep(ROOM_RETRY).await;
+        while !front.in_flight.has_room(len) {
+            sleep(ROOM_RETRY).await;
         }
     }
 }
@@ -375,7 +388,7 @@ fn say(
     way: &Way,
     outcome: Outcome,
     scope: &Scope,
-    (is_send, permit, room): (bool, Option<StreamPermit>, Option<Lease>),
+    (is_send, permit, room): (bool, Option<StreamPermit>, Option<Room>),
 ) -> Result<Said, A2aError> {
     let binding = &way.binding;
     let reply = |text| Ok(Said::Reply(text, None));
@@ -399,11 +412,11 @@ fn say(
         }
         Outcome::Follow { id, cursor, until_final } => {
             let permit = permit.ok_or(STREAMS_FULL)?;
+            let task = engine.task(id).ok_or(A2aError::TaskNotFound)?;
             let room = match room {
                 Some(room) => Some(room),
-                None => front.in_flight.room(engine.bytes_of(id))?,
+                None => front.in_flight.room(task_len(task, View::WHOLE))?,
             };
-            let task = engine.task(id).ok_or(A2aError::TaskNotFound)?;
             let first = binding.frame(&Event::Task(task), false);
             // Attached here, so that the task cannot go before its stream begins.
             engine.attach(id);
@@ -415,13 +428,16 @@ fn say(
             Ok(Said::Frame(binding.frame(&event, true)))
         }
         Outcome::Message { message, context } => {
-            reply(binding.reply(|writer| writer.answered(&message, &context)))
+            let event = Event::Message { message: &message, context: &context };
+            let room = front.in_flight.room(event_len(&event))?;
+            Ok(Said::Reply(binding.reply(|writer| writer.answered(&message, &context)), room))
         }
         Outcome::Page(page) => {
             let filter = &page.filter;
-            let room = front.in_flight.room(page.bytes)?;
             let view = View { history: filter.history, artifacts: filter.artifacts };
             let tasks = page.tasks.iter().filter_map(|id| engine.task(*id));
+            // A comma behind each.
+            let room = front.in_flight.room(page.bytes + page.tasks.len() + LIST_HEAD)?;
             let next = page.next.as_ref().map(|next| next as &dyn std::fmt::Display);
             let sizes = (filter.page_size, page.total);
             let text = binding.reply(|writer| writer.page(tasks, view, sizes, next));
@@ -430,7 +446,9 @@ fn say(
         Outcome::Hook(id, hook) => reply(binding.reply(|writer| writer.hook(id, &hook))),
         Outcome::Hooks(id) => {
             let hooks = engine.hooks(id).iter().map(|hook| &**hook);
-            reply(binding.reply(|writer| writer.hooks(id, hooks)))
+            let room =
+                front.in_flight.room(hooks.clone().map(hook_len).sum::<usize>() + LIST_HEAD)?;
+            Ok(Said::Reply(binding.reply(|writer| writer.hooks(id, hooks)), room))
         }
         Outcome::Done => reply(binding.done()),
         Outcome::ExtendedCard => {
@@ -443,7 +461,10 @@ fn say(
                 Some(_) if scope.who != Principal::Local => Err(A2aError::Forbidden(
                     "the extended card is told to callers on this machine only",
                 )),
-                Some(card) => reply(binding.raw(card)),
+                Some(card) => {
+                    let room = front.in_flight.room(card.len() + LIST_HEAD)?;
+                    Ok(Said::Reply(binding.raw(card), room))
+                }
                 None if binding.dialect == Dialect::V1 => Err(A2aError::UnsupportedOperation(
                     "this agent has no extended card, as its capabilities say".to_owned(),
                 )),
@@ -461,9 +482,9 @@ fn say_task(
     (id, history): (TaskId, Option<usize>),
     is_send: bool,
 ) -> Result<Said, A2aError> {
-    let room = front.in_flight.room(engine.bytes_of(id))?;
     let task = engine.task(id).ok_or(A2aError::TaskNotFound)?;
     let view = View::with(history);
+    let room = front.in_flight.room(task_len(task, view))?;
     let text = binding
         .reply(|writer| if is_send { writer.sent(task, view) } else { writer.task(task, view) });
     Ok(Said::Reply(text, room))

@@ -8,7 +8,7 @@ use tetherlet::a2a::dialect::Dialect;
 use tetherlet::a2a::jsonrpc::{self, Id};
 use tetherlet::a2a::model::{Content, Message, MessageId, Part, Role, Task, TaskState};
 use tetherlet::a2a::op::{Event, Hook, Operation, Principal, Scope, Send};
-use tetherlet::a2a::write::View;
+use tetherlet::a2a::write::{View, event_len};
 use tetherlet::base::clock::Now;
 use tetherlet::base::ids::{ContextId, Ids, TaskId};
 use tetherlet::base::limits::Limits;
@@ -544,7 +544,9 @@ impl Reader {
 
     fn take(&mut self, event: &Event<'_>) {
         for dialect in [Dialect::V03, Dialect::Proto03, Dialect::V1] {
-            must_be_json(&Binding::rpc(Id::null(), dialect).reply(|w| w.event(event, false)));
+            let binding = Binding::rpc(Id::null(), dialect);
+            must_be_json(&binding.reply(|w| w.event(event, false)));
+            assert!(binding.frame(event, false).len() <= event_len(event));
         }
         match event {
             Event::Task(task) => {

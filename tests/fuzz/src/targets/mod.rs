@@ -14,9 +14,9 @@ use tetherlet::a2a::dialect::{Dialect, Version};
 use tetherlet::a2a::error::A2aError;
 use tetherlet::a2a::jsonrpc::{self, Request};
 use tetherlet::a2a::model::{Status, Task, TaskState};
-use tetherlet::a2a::op::{Operation, Send};
+use tetherlet::a2a::op::{Event, Operation, Send};
 use tetherlet::a2a::rest::{Method, Target as Resource};
-use tetherlet::a2a::write::{View, Writer};
+use tetherlet::a2a::write::{View, Writer, task_len};
 use tetherlet::base::ids::Ids;
 use tetherlet::base::json::Json;
 
@@ -142,6 +142,10 @@ fn survives(send: &Send, dialect: Dialect) {
     };
     let mut json = Json::default();
     Writer::new(&mut json, dialect).task(&task, View::WHOLE);
+    assert!(json.len() <= task_len(&task, View::WHOLE), "a task is longer than it was measured");
+    let frame = Binding::rest(dialect).frame(&Event::Task(&task), false);
+    assert!(frame.len() <= task_len(&task, View::WHOLE), "a frame is longer than it was measured");
+    assert_eq!(frame.lines().count(), 2, "a frame is one line and an empty one");
     let history = member(json.as_str(), "history");
     let message = history.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let message = message.expect("the history is an array of one message");
