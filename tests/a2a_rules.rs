@@ -108,3 +108,52 @@ fn a_list_takes_room_for_what_it_tells_alone() {
     let all = rpc_1(&agent, "ListTasks", json!({"historyLength": 0}));
     assert_eq!(all["result"]["tasks"].as_array().map(Vec::len), Some(8), "{all}");
 }
+
+#[test]
+fn without_webhooks_that_is_said_before_any_task_is_looked_for() {
+    let agent = Agent::configured("[push]\nenabled = false\n", &[]);
+    let task = agent.send("1+1")["id"].as_str().unwrap().to_owned();
+    for id in ["no-id-of-ours", "00000000-0000-4000-8000-000000000000", &task] {
+        let hook = json!({"taskId": id, "id": "h", "url": "http://127.0.0.1:9/"});
+        for method in [
+            "CreateTaskPushNotificationConfig",
+            "GetTaskPushNotificationConfig",
+            "ListTaskPushNotificationConfigs",
+            "DeleteTaskPushNotificationConfig",
+        ] {
+            let reply = rpc_1(&agent, method, hook.clone());
+            assert_eq!(reply["error"]["code"], -32003, "{method} {id} {reply}");
+        }
+        let path = format!("/tasks/{id}/pushNotificationConfigs");
+        let reply = post(&agent, &path, "A2A-Version: 1.0\r\n", &hook.to_string());
+        assert_eq!(reply.status, 400, "{reply:?}");
+        let reason = &reply.json()["error"]["details"][0]["reason"];
+        assert_eq!(reason, "PUSH_NOTIFICATION_NOT_SUPPORTED", "{id}");
+    }
+}
+
+#[test]
+fn a_webhook_without_id_is_found_as_the_default_one_of_0_3() {
+    let agent = Agent::configured("[push]\nallow-private = true\n", &[]);
+    let task = agent.send("remember the door code")["id"].clone();
+    let set = |url: &str| {
+        let config = json!({"taskId": task, "pushNotificationConfig": {"url": url}});
+        agent.result("tasks/pushNotificationConfig/set", config)
+    };
+    set("http://127.0.0.1:9/one");
+    set("http://127.0.0.1:9/two");
+    let named = json!({"id": task, "pushNotificationConfigId": "default"});
+    let found = agent.result("tasks/pushNotificationConfig/get", named);
+    assert_eq!(found["pushNotificationConfig"]["url"], "http://127.0.0.1:9/two");
+}
+
+#[test]
+fn an_empty_authentication_is_none() {
+    let agent = Agent::configured("[push]\nallow-private = true\n", &[]);
+    let task = agent.send("remember the door code")["id"].as_str().unwrap().to_owned();
+    let config = json!({"parent": format!("tasks/{task}"), "config_id": "c", "config": {
+        "push_notification_config": {"id": "c", "url": "http://127.0.0.1:9/", "token": "", "authentication": {}}}});
+    let path = format!("/v1/tasks/{task}/pushNotificationConfigs");
+    let made = agent.post(&path, &config.to_string()).json();
+    assert_eq!(made["pushNotificationConfig"], json!({"id": "c", "url": "http://127.0.0.1:9/"}));
+}
