@@ -122,6 +122,10 @@ impl Choice<'_> {
 /// is called text and is none.
 pub fn reads(skill: Option<&Skill>, message: &Message) -> Result<(), A2aError> {
     for (at, part) in message.parts.iter().enumerate() {
+        // Plain text, which everybody reads.
+        if part.text().is_some() && part.extra.is_none() {
+            continue;
+        }
         let media_type = part.media_type();
         let modes = match skill {
             Some(skill) => skill.input_modes,

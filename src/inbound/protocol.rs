@@ -63,9 +63,13 @@ pub struct Way {
 impl Way {
     /// As far as the head of a request tells.
     pub fn of(request: &Request<Incoming>) -> Self {
+        Self::in_version(request, version(request))
+    }
+
+    fn in_version(request: &Request<Incoming>, version: Version) -> Self {
         let path = request.uri().path();
         if is_rpc(path) {
-            let dialect = match version(request) {
+            let dialect = match version {
                 Version::V03 => Dialect::V03,
                 Version::V1 | Version::Other => Dialect::V1,
             };
@@ -157,8 +161,8 @@ async fn answer(
     mut request: Box<Request<Incoming>>,
     missing: Option<&'static str>,
 ) -> Response<Reply> {
-    let mut way = Way::of(&request);
     let (method, version) = (method(&request), version(&request));
+    let mut way = Way::in_version(&request, version);
     // Kept beside the request, whose body is read while this is needed.
     let address = match request.uri().path_and_query() {
         Some(address) if way.binding.rpc.is_none() => address.as_str().to_owned(),
