@@ -29,8 +29,9 @@ fn reach_v4(address: Ipv4Addr) -> Reach {
     match address.octets() {
         // "This network"; multicast and all above it; the old relays between IPv4 and IPv6.
         [0 | 224..=255, ..] | [192, 88, 99, _]
-        // Credentials of cloud machines.
-        | [169, 254, 169, 254] | [169, 254, 170, 2] | [100, 100, 100, 200] => Reach::Never,
+        // Credentials of cloud machines; one cloud has its settings' server at an address that looks public.
+        | [169, 254, 169, 254] | [169, 254, 170, 2 | 23] | [169, 254, 42, 42]
+        | [100, 100, 100, 200] | [192, 0, 0, 192] | [168, 63, 129, 16] => Reach::Never,
         // Private (RFC 1918) and loopback.
         [10 | 127, ..] | [172, 16..=31, ..] | [192, 168, ..]
         // Link-local; shared by a provider's customers (RFC 6598).
@@ -50,8 +51,9 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
         // 6to4 carries its IPv4 address in front.
         | [0x2002, high, low, ..] => v4(high, low),
-        // One cloud's credentials; protocol assignments, among them Teredo.
-        [0xfd00, 0xec2, ..] | [0x2001, 0..=0x01ff, ..] => Reach::Never,
+        // Credentials of cloud machines; protocol assignments, among them Teredo.
+        [0xfd00, 0xec2, ..] | [0xfd20, 0xce, ..] | [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42]
+        | [0x2001, 0..=0x01ff, ..] => Reach::Never,
         // Loopback; unique local; link-local and what was site-local; a network's own translator.
         [0, 0, 0, 0, 0, 0, 0, 1] | [0xfc00..=0xfdff | 0xfe80..=0xfeff, ..] | [0x64, 0xff9b, 1, ..]
         // Documentation.
@@ -157,7 +159,12 @@ mod tests {
                 "0.1.2.3",
                 "169.254.169.254",
                 "169.254.170.2",
+                "169.254.170.23",
+                "169.254.42.42",
                 "100.100.100.200",
+                "192.0.0.192",
+                "168.63.129.16",
+                "::ffff:168.63.129.16",
                 "192.88.99.1",
                 "224.0.0.1",
                 "239.255.255.250",
@@ -173,6 +180,8 @@ mod tests {
                 "64:ff9b::169.254.169.254",
                 "2002:a9fe:a9fe::1",
                 "fd00:ec2::254",
+                "fd20:ce::254",
+                "fd00:42::42",
                 "ff02::1",
                 "ff0e::1",
                 "100::1",
