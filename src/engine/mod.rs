@@ -555,11 +555,15 @@ impl Engine {
     /// Adds a message to the task that waited for it; the work goes on.
     fn add(&mut self, at: usize, send: Send, now: Now) -> Result<(), A2aError> {
         let message = send.message;
-        if let Some(hook) = send.hook {
-            self.set_hook(at, *hook, now)?;
-        }
         let bytes = message.heap_bytes() + 64;
         self.store.grow(at, bytes).map_err(|_| self.busy(Busy::Growth))?;
+        // Last of what can fail: a message that is refused leaves no webhook behind.
+        if let Some(hook) = send.hook
+            && let Err(error) = self.set_hook(at, *hook, now)
+        {
+            self.store.shrink(at, bytes);
+            return Err(error);
+        }
         let slot = self.store.slot_mut(at).ok_or(A2aError::TaskNotFound)?;
         slot.pending = None;
         let question = slot.task.status.message.take();
@@ -1433,6 +1437,45 @@ mod tests {
         engine.apply(Update::Free(run), at(1));
         assert!(engine.next_job(Lane::Relay, at(1)).is_some());
         assert_eq!((engine.stats().pushed, engine.stats().failed), (1, 0));
+    }
+
+    #[test]
+    fn a_message_that_is_refused_leaves_neither_webhook_nor_bytes() {
+        let limits = Limits { store_bytes: 64 * 1024, ..Limits::default() };
+        let mut engine = engine_within(limits);
+        let id = send(&mut engine, "remember", None);
+        engine.run_due(at(0));
+        let scope = Scope::of(Principal::Local);
+        let answer = |engine: &mut Engine, text: &str| {
+            let send = Send {
+                message: Rc::new(Message::own(1, smallvec![Part::plain(text)])),
+                task: Some(id),
+                context: None,
+                blocking: true,
+                history: None,
+                skill: None,
+                hook: Some(Box::new(hook())),
+                loose: false,
+            };
+            let used = engine.store().budget().used();
+            let refused = engine.handle(Operation::Send(send), &scope, at(0)).unwrap_err();
+            assert_eq!(engine.store().budget().used(), used);
+            assert_eq!(
+                engine.task(id).map(|task| task.status.state),
+                Some(TaskState::InputRequired)
+            );
+            refused
+        };
+        let refused = answer(&mut engine, &"v".repeat(20_000));
+        assert!(matches!(refused, A2aError::Busy { what: Busy::Growth, .. }), "{refused:?}");
+        assert_eq!((engine.hooks(id).len(), engine.pushes().reserved()), (0, 0));
+        for number in 0..HOOKS {
+            let hook = Hook { id: format!("other{number}").into(), ..hook() };
+            let set = Operation::SetHook { id, hook: Box::new(hook) };
+            assert!(engine.handle(set, &scope, at(0)).is_ok());
+        }
+        let refused = answer(&mut engine, "a = b");
+        assert!(matches!(refused, A2aError::Busy { what: Busy::Hooks, .. }), "{refused:?}");
     }
 
     fn set_hook(engine: &mut Engine, who: &Principal, id: TaskId, url_bytes: usize) {
