@@ -2,8 +2,8 @@
 //!
 //! Every webhook of an unfinished task has its place in a fixed table, so a change always finds room. A notification
 //! is the task as it stands when it is sent: while one waits or is under way, further changes only make sure that
-//! another look follows. So a slow webhook piles nothing up and still learns how its task ended. First tries go before
-//! retries, callers take turns, and two threads always stay for other hosts than the slowest one.
+//! another look follows. So a slow webhook piles nothing up and still learns how its task ended. Callers take turns,
+//! among equals first tries go before retries, and two threads always stay for other hosts than the slowest one.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -232,7 +232,7 @@ impl Pushes {
         };
         let rank = |entry: &&Entry| {
             let load = self.running.iter().filter(|job| job.caller == entry.caller).count();
-            (entry.tries > 0, load, entry.turn)
+            (load, entry.tries > 0, entry.turn)
         };
         let next = self.entries.iter().filter(is_free).min_by_key(rank)?;
         Some((next.task, next.hook.clone()))
@@ -694,6 +694,26 @@ mod tests {
         assert_eq!((pushes.reserved(), pushes.running()), (0, 1));
         assert_eq!(end(&mut pushes, run, Err(NOBODY), 1), None);
         assert_eq!((pushes.running(), pushes.counts()), (0, (0, 0)));
+    }
+
+    #[test]
+    fn one_callers_first_tries_do_not_keep_another_ones_retry_away() {
+        let mut pushes = pushes(1);
+        pushes.changed(task(0), true, at(0));
+        let run = start(&mut pushes, 0).unwrap();
+        end(&mut pushes, run, Err(NOBODY), 0);
+        for number in 1..=9 {
+            let hook = hook("h", &format!("http://host{number}"));
+            assert!(pushes.reserve(task(number), &caller(1), hook, at(1)));
+            pushes.changed(task(number), true, at(1));
+        }
+        assert_eq!(pushes.tick(at(2000)), None);
+        let mut told = Vec::new();
+        while let Some((id, hook)) = pushes.next() {
+            pushes.start(id, &hook, at(2000)).unwrap();
+            told.push(id);
+        }
+        assert_eq!(told, [task(1), task(0), task(2), task(3)]);
     }
 
     #[test]
