@@ -485,6 +485,16 @@ impl<'j> Writer<'j> {
 /// our own ids, states, dates, and the reply that holds it.
 const AROUND: usize = 512;
 
+/// Texts of so many bytes are not worth measuring.
+const SHORT: usize = 48;
+/// Bytes of one byte at most, as in `\u0000`.
+const LONGEST_ESCAPE: usize = 6;
+
+/// Bytes of `text` as a JSON string, at most.
+fn text_len(text: &str) -> usize {
+    if text.len() <= SHORT { 2 + LONGEST_ESCAPE * text.len() } else { string_len(text) }
+}
+
 /// Bytes of a task as it is written in any dialect, and of the reply around it, at most.
 pub fn task_len(task: &Task, view: View) -> usize {
     let context = context_len(&task.context);
@@ -497,7 +507,7 @@ pub fn task_len(task: &Task, view: View) -> usize {
 /// Bytes of a message with its parts, at most; of its context only as much as an id of ours has.
 pub fn message_len(message: &Message) -> usize {
     let id = match &message.id {
-        MessageId::Given(id) => string_len(id),
+        MessageId::Given(id) => text_len(id),
         MessageId::Own(_) => 0,
     };
     let extra = message.extra.as_ref().map_or(0, |extra| {
@@ -516,7 +526,7 @@ pub fn event_len(event: &Event<'_>) -> usize {
             Event::Status { task, status } => status_len(task, status),
             Event::Artifact { task, artifact, chunk, .. } => {
                 context_len(&task.context)
-                    + chunk.map_or_else(|| artifact_len(artifact), |text| AROUND + string_len(text))
+                    + chunk.map_or_else(|| artifact_len(artifact), |text| AROUND + text_len(text))
             }
         }
 }
@@ -528,7 +538,7 @@ pub fn hook_len(hook: &Hook) -> usize {
     let texts =
         [&hook.id, &hook.url, hook.token.as_deref().unwrap_or_default(), scheme, credentials];
     // In 0.3 the id stands in a name, too.
-    AROUND + string_len(&hook.id) + texts.into_iter().map(string_len).sum::<usize>()
+    AROUND + text_len(&hook.id) + texts.into_iter().map(text_len).sum::<usize>()
 }
 
 fn status_len(task: &Task, status: &Status) -> usize {
@@ -538,18 +548,18 @@ fn status_len(task: &Task, status: &Status) -> usize {
 }
 
 fn artifact_len(artifact: &Artifact) -> usize {
-    AROUND + string_len(&artifact.growing) + parts_len(&artifact.parts)
+    AROUND + text_len(&artifact.growing) + parts_len(&artifact.parts)
 }
 
 fn parts_len(parts: &[Part]) -> usize {
     let len = |part: &Part| {
         let content = match &part.content {
-            Content::Text(text) | Content::Raw(text) | Content::Url(text) => string_len(text),
+            Content::Text(text) | Content::Raw(text) | Content::Url(text) => text_len(text),
             Content::Data(json) => raw_len(json),
         };
         let extra = part.extra.as_ref().map_or(0, |extra| {
             let texts = [&extra.filename, &extra.media_type].into_iter().flatten();
-            texts.map(|text| string_len(text)).sum::<usize>()
+            texts.map(|text| text_len(text)).sum::<usize>()
                 + extra.metadata.as_deref().map_or(0, raw_len)
         });
         128 + content + extra
@@ -560,7 +570,7 @@ fn parts_len(parts: &[Part]) -> usize {
 fn context_len(context: &ContextId) -> usize {
     match context {
         ContextId::Uuid(_) => 0,
-        ContextId::Text(text) => string_len(text),
+        ContextId::Text(text) => text_len(text),
     }
 }
 

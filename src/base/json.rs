@@ -220,18 +220,8 @@ pub fn raw_len(json: &str) -> usize {
     bytes.len() + (0..bytes.len()).map(grown).sum::<usize>()
 }
 
-/// Bytes of a text that is not worth measuring.
-const SHORT: usize = 48;
-/// As in `\u0000`.
-const LONGEST_ESCAPE: usize = 6;
-
-/// Bytes of `text` as a JSON string, its quotes included, escaped as far as any reader needs it; of a short text as
-/// many as it could have.
+/// Bytes of `text` as a JSON string, its quotes included, escaped as far as any reader needs it.
 pub fn string_len(text: &str) -> usize {
-    // Most texts are short, and then an upper bound costs less than the length.
-    if text.len() <= SHORT {
-        return 2 + LONGEST_ESCAPE * text.len();
-    }
     let escape = |byte: u8| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 1,
         0..0x20 => 5,
