@@ -15,7 +15,8 @@ use crate::a2a::error::A2aError;
 use crate::a2a::model::{Content, Message, MessageExtra, MessageId, Part, PartExtra, Parts, Role};
 use crate::a2a::op::{Filter, Hook, PAGE, PAGE_MAX, Send, Tenant, tenant};
 use crate::a2a::read::{
-    Ignored, LIST, List, Object, Present, Str, member_at, object, offset_of, without_position,
+    Ignored, LIST, List, Loose, Object, Present, Str, member_at, object, offset_of,
+    without_position,
 };
 use crate::base::clock::unix_ms_of;
 use crate::base::ids::{ContextId, TaskId};
@@ -103,20 +104,22 @@ pub fn members<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, A2aError> {
 struct ConfigurationIn<'a> {
     #[serde(alias = "accepted_output_modes")]
     accepted_output_modes: Option<List<Ignored>>,
-    blocking: Option<bool>,
-    #[serde(alias = "return_immediately")]
-    return_immediately: Option<bool>,
+    /// 0.3, like all that follows a value of whatever type until its dialect reads it.
+    #[serde(borrow)]
+    blocking: Option<&'a RawValue>,
+    #[serde(borrow, alias = "return_immediately")]
+    return_immediately: Option<&'a RawValue>,
     #[serde(alias = "history_length")]
     history_length: Option<i64>,
     /// 0.3 JSON.
     #[serde(borrow)]
-    push_notification_config: Option<Box<Object<HookIn<'a>>>>,
+    push_notification_config: Option<&'a RawValue>,
     /// ProtoJSON of 0.3.
     #[serde(borrow, alias = "push_notification")]
-    push_notification: Option<Box<Object<HookIn<'a>>>>,
+    push_notification: Option<&'a RawValue>,
     /// 1.0.
     #[serde(borrow, alias = "task_push_notification_config")]
-    task_push_notification_config: Option<Box<Object<HookIn<'a>>>>,
+    task_push_notification_config: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -161,13 +164,13 @@ struct MessageIn<'a> {
     parts: Option<List<Object<PartIn<'a>>>>,
     /// The parts, in the ProtoJSON of 0.3.
     #[serde(borrow)]
-    content: Option<List<Object<PartIn<'a>>>>,
+    content: Option<&'a RawValue>,
     #[serde(borrow, alias = "context_id")]
     context_id: Option<Str<'a>>,
     #[serde(borrow, alias = "task_id")]
     task_id: Option<Str<'a>>,
     #[serde(borrow)]
-    kind: Option<Str<'a>>,
+    kind: Option<Loose<'a>>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -180,26 +183,26 @@ struct MessageIn<'a> {
 #[serde(rename_all = "camelCase")]
 struct PartIn<'a> {
     #[serde(borrow)]
-    kind: Option<Str<'a>>,
+    kind: Option<Loose<'a>>,
     #[serde(borrow, rename = "type")]
-    loose_kind: Option<Str<'a>>,
+    loose_kind: Option<Loose<'a>>,
     #[serde(borrow)]
     text: Option<Str<'a>>,
     #[serde(borrow)]
-    content: Option<Str<'a>>,
+    content: Option<Loose<'a>>,
     #[serde(borrow)]
-    file: Option<Box<Object<FileIn<'a>>>>,
+    file: Option<&'a RawValue>,
     /// May be `null` in 1.0.
     #[serde(borrow, default)]
     data: Present<'a>,
     #[serde(borrow)]
-    raw: Option<Str<'a>>,
+    raw: Option<Loose<'a>>,
     #[serde(borrow)]
-    url: Option<Str<'a>>,
+    url: Option<Loose<'a>>,
     #[serde(borrow)]
-    filename: Option<Str<'a>>,
+    filename: Option<Loose<'a>>,
     #[serde(borrow, alias = "media_type")]
-    media_type: Option<Str<'a>>,
+    media_type: Option<Loose<'a>>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
 }
@@ -267,10 +270,11 @@ impl<'a> Params<'a> {
     /// `InvalidParams` naming the member; `TaskNotFound` for a task id that is none of ours.
     pub fn send(&self, dialect: Dialect) -> Result<Send, A2aError> {
         let Object(sent) = self.message.as_deref().ok_or_else(|| invalid("message: missing"))?;
-        let parts = match dialect {
-            Dialect::Proto03 => sent.content.as_ref().or(sent.parts.as_ref()),
-            Dialect::V03 | Dialect::V1 => sent.parts.as_ref(),
+        let spelled: Option<List<Object<PartIn<'_>>>> = match (dialect, sent.content) {
+            (Dialect::Proto03, Some(raw)) => Some(value(raw, "message.content")?),
+            _ => None,
         };
+        let parts = spelled.as_ref().or(sent.parts.as_ref());
         let parts = parts.ok_or_else(|| invalid("message.parts: missing"))?.0.as_slice();
         if parts.is_empty() {
             return Err(invalid("message.parts: at least one part is needed"));
@@ -491,23 +495,26 @@ impl ConfigurationIn<'_> {
     /// Adds what the caller wants of the reply.
     fn checked(&self, dialect: Dialect, send: Send) -> Result<Send, A2aError> {
         let hook = match dialect {
-            Dialect::V03 => self.push_notification_config.as_ref(),
-            Dialect::Proto03 => {
-                self.push_notification.as_ref().or(self.push_notification_config.as_ref())
-            }
-            Dialect::V1 => self.task_push_notification_config.as_ref(),
+            Dialect::V03 => self.push_notification_config,
+            Dialect::Proto03 => self.push_notification.or(self.push_notification_config),
+            Dialect::V1 => self.task_push_notification_config,
         };
         let place = match dialect {
-            Dialect::V03 | Dialect::Proto03 => "configuration.pushNotificationConfig.",
-            Dialect::V1 => "configuration.taskPushNotificationConfig.",
+            Dialect::V03 | Dialect::Proto03 => "configuration.pushNotificationConfig",
+            Dialect::V1 => "configuration.taskPushNotificationConfig",
         };
-        let hook = hook.map(|hook| hook.0.checked(dialect, place).map(Box::new)).transpose()?;
+        let hook: Option<Object<HookIn<'_>>> = hook.map(|raw| value(raw, place)).transpose()?;
+        let hook = hook.map(|Object(hook)| hook.checked(dialect, &format!("{place}.")));
+        let hook = hook.transpose()?.map(Box::new);
         let history = length(self.history_length, "configuration.historyLength")?;
+        let flag = |raw: Option<&RawValue>, member| raw.map(|raw| value(raw, member)).transpose();
         let blocking = match dialect {
-            Dialect::V03 => self.blocking.unwrap_or(true),
+            Dialect::V03 => flag(self.blocking, "configuration.blocking")?.unwrap_or(true),
             // ProtoJSON leaves out what is false.
-            Dialect::Proto03 => self.blocking.unwrap_or(false),
-            Dialect::V1 => !self.return_immediately.unwrap_or(false),
+            Dialect::Proto03 => flag(self.blocking, "configuration.blocking")?.unwrap_or(false),
+            Dialect::V1 => {
+                !flag(self.return_immediately, "configuration.returnImmediately")?.unwrap_or(false)
+            }
         };
         // Advisory (A2A 1.0 §3.2.2); every reply here is text, with data beside it where there is some.
         let _ = &self.accepted_output_modes;
@@ -576,9 +583,34 @@ fn length(value: Option<i64>, member: &str) -> Result<Option<usize>, A2aError> {
         .transpose()
 }
 
-fn expect_kind(kind: Option<&Str<'_>>, wanted: &str, member: &str) -> Result<(), A2aError> {
+/// The value of a member that this dialect knows.
+///
+/// # Errors
+/// `InvalidParams` naming the member, and what in it does not fit.
+fn value<'a, T: Deserialize<'a>>(raw: &'a RawValue, member: &str) -> Result<T, A2aError> {
+    serde_json::from_str(raw.get()).map_err(|error| {
+        let inner = member_at(raw.get(), offset_of(raw.get(), error.line(), error.column()));
+        let dot = if inner.is_empty() || inner.starts_with('[') { "" } else { "." };
+        invalid(format!("{member}{dot}{inner}: {}", without_position(&error)))
+    })
+}
+
+/// The text of a member that this dialect knows.
+fn word<'v>(
+    member: Option<&'v Loose<'_>>,
+    name: &str,
+    here: &dyn Fn(&str) -> A2aError,
+) -> Result<Option<&'v str>, A2aError> {
+    match member {
+        None => Ok(None),
+        Some(Loose(Some(text))) => Ok(Some(text.as_str())),
+        Some(Loose(None)) => Err(here(&format!("{name}: expected a string"))),
+    }
+}
+
+fn expect_kind(kind: Option<&Loose<'_>>, wanted: &str, member: &str) -> Result<(), A2aError> {
     match kind {
-        Some(kind) if kind.as_str() != wanted => {
+        Some(kind) if kind.0.as_ref().map(Str::as_str) != Some(wanted) => {
             Err(invalid(format!("{member}: must be `{wanted}`")))
         }
         _ => Ok(()),
@@ -629,20 +661,21 @@ impl PartIn<'_> {
         here: &dyn Fn(&str) -> A2aError,
         extra: &mut PartExtra,
     ) -> Result<Content, A2aError> {
-        extra.filename = given(self.filename.as_ref()).map(Into::into);
-        extra.media_type = given(self.media_type.as_ref()).map(Into::into);
+        let text = |member, name| {
+            word(member, name, here).map(|text| text.filter(|text| !text.is_empty()))
+        };
+        extra.filename = text(self.filename.as_ref(), ".filename")?.map(Into::into);
+        extra.media_type = text(self.media_type.as_ref(), ".mediaType")?.map(Into::into);
+        let raw = word(self.raw.as_ref(), ".raw", here)?;
+        let url = word(self.url.as_ref(), ".url", here)?;
         // Some clients write `null` for what is not there, and `null` is a JSON value as well.
-        let is_other = self.text.is_some() || self.raw.is_some() || self.url.is_some();
+        let is_other = self.text.is_some() || raw.is_some() || url.is_some();
         let data = self.data.0.filter(|data| !is_other || data.get() != "null");
-        match (&self.text, &self.raw, &self.url, data) {
+        match (&self.text, raw, url, data) {
             (Some(text), None, None, None) => Ok(Content::Text(text.as_str().into())),
-            (None, Some(raw), None, None) if is_base64(raw.as_str()) => {
-                Ok(Content::Raw(padded(raw.as_str())))
-            }
+            (None, Some(raw), None, None) if is_base64(raw) => Ok(Content::Raw(padded(raw))),
             (None, Some(_), None, None) => Err(here(".raw: not base64")),
-            (None, None, Some(url), None) if !url.as_str().is_empty() => {
-                Ok(Content::Url(url.as_str().into()))
-            }
+            (None, None, Some(url), None) if !url.is_empty() => Ok(Content::Url(url.into())),
             (None, None, Some(_), None) => Err(here(".url: empty")),
             (None, None, None, Some(data)) => Ok(Content::Data(data.get().into())),
             (None, None, None, None) => Err(here(": must hold one of text, raw, url and data")),
@@ -656,20 +689,29 @@ impl PartIn<'_> {
         here: &dyn Fn(&str) -> A2aError,
         extra: &mut PartExtra,
     ) -> Result<Content, A2aError> {
-        let text = self.text.as_ref().or(match self.kind {
-            None => self.content.as_ref(),
-            Some(_) => None,
-        });
+        let text = match (&self.text, &self.kind) {
+            (Some(text), _) => Some(text.as_str()),
+            (None, None) => word(self.content.as_ref(), ".content", here)?,
+            (None, Some(_)) => None,
+        };
+        let file: Option<Object<FileIn<'_>>> = self
+            .file
+            .map(|raw| {
+                value(raw, ".file").map_err(|error| match error {
+                    A2aError::InvalidParams(what) => here(&what),
+                    other => other,
+                })
+            })
+            .transpose()?;
         let data = self.data.0.filter(|data| data.get() != "null");
-        let contents = usize::from(text.is_some())
-            + usize::from(self.file.is_some())
-            + usize::from(data.is_some());
+        let contents =
+            usize::from(text.is_some()) + usize::from(file.is_some()) + usize::from(data.is_some());
         if contents > 1 {
             return Err(here(": must hold one of text, file and data, not several"));
         }
-        let kind = self.kind.as_ref().or(self.loose_kind.as_ref()).map(Str::as_str);
-        match (kind, text, self.file.as_deref(), data) {
-            (Some("text") | None, Some(text), ..) => Ok(Content::Text(text.as_str().into())),
+        let kind = word(self.kind.as_ref().or(self.loose_kind.as_ref()), ".kind", here)?;
+        match (kind, text, &file, data) {
+            (Some("text") | None, Some(text), ..) => Ok(Content::Text(text.into())),
             (Some("file") | None, _, Some(Object(file)), _) => file.checked(here, extra),
             (Some("data") | None, .., Some(data)) => {
                 let data = object(data, ".data").map_err(|what| here(&what))?;
@@ -837,6 +879,36 @@ mod tests {
         for (params, member) in cases {
             let said = refusal(&params);
             assert!(said.contains(member), "{params}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_another_dialect_knows_is_unknown_and_does_not_matter() {
+        let read = |dialect, params: &str| {
+            serde_json::from_str::<Params<'_>>(params).unwrap().send(dialect)
+        };
+        let one = r#"{"message":{"messageId":"m","role":"ROLE_USER","kind":5,"content":{},
+            "parts":[{"text":"x","kind":5,"type":[],"content":{"a":[1.5]},"file":true}]},
+            "configuration":{"blocking":"no","pushNotificationConfig":5,"pushNotification":[]}}"#;
+        assert!(read(Dialect::V1, one).is_ok_and(|sent| sent.blocking));
+        let three = r#"{"message":{"messageId":"m","role":"user","kind":"message","content":7,
+            "parts":[{"text":"x","kind":"text","raw":1,"url":{},"filename":[],"mediaType":null}]},
+            "configuration":{"returnImmediately":7,"taskPushNotificationConfig":5}}"#;
+        assert!(read(Dialect::V03, three).is_ok_and(|sent| sent.blocking));
+        for (dialect, params, member) in [
+            (
+                Dialect::V03,
+                one.replace("ROLE_USER", "user").replace("\"kind\":5,\"content\"", "\"content\""),
+                "parts[0]",
+            ),
+            (
+                Dialect::V1,
+                three.replace("user", "ROLE_USER"),
+                "parts[0].filename: expected a string",
+            ),
+        ] {
+            let said = read(dialect, &params).unwrap_err().to_string();
+            assert!(said.contains(member), "{said}");
         }
     }
 
