@@ -7,6 +7,8 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod feed;
+mod hooks;
+pub mod list;
 pub mod memory;
 pub mod push;
 pub mod queue;
@@ -19,18 +21,19 @@ use std::time::Duration;
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::a2a::dialect::Dialect;
 use crate::a2a::error::{A2aError, Busy};
 use crate::a2a::model::{Artifact, Message, Part, Parts, Status, Task, TaskState};
-use crate::a2a::op::{Event, Filter, Hook, Operation, Place, Scope, Send};
-use crate::a2a::write::{View, Writer, message_len, task_len};
+use crate::a2a::op::{Hook, Operation, Scope, Send};
+use crate::a2a::write::{View, message_len, task_len};
 use crate::base::budget::Budget;
 use crate::base::clock::Now;
-use crate::base::ids::{ContextId, Ids, TaskId, uuid_into};
+use crate::base::ids::{ContextId, Ids, TaskId};
 use crate::base::json::Json;
 use crate::base::limits::Limits;
 use crate::base::order::sorted;
 use crate::engine::feed::{Cursor, ENTRIES, Read};
+use crate::engine::hooks::hook_bytes;
+use crate::engine::list::Page;
 use crate::engine::memory::{Memory, MemoryFull};
 use crate::engine::push::{Lost, Policy, Pushes};
 use crate::engine::queue::{Bounds, Late, Queue, Timers};
@@ -40,7 +43,7 @@ use crate::engine::store::{Ask, Full, Pending, Slot, Store};
 use crate::llm::{Finish as TurnFinish, ModelError, Role as Speaker, Said, Turn, TurnEnd};
 use crate::skills::memory::{Answer, Command, normal_key};
 use crate::skills::text_analyzer;
-use crate::work::{End, Job, Lane, Post, PostError, Run, Update, Work};
+use crate::work::{End, Job, Lane, PostError, Run, Update, Work};
 
 /// Seconds that a busy agent asks a caller to wait.
 const RETRY_AFTER_S: u32 = 2;
@@ -128,28 +131,6 @@ pub enum Outcome {
     /// Reply with the extended card.
     ExtendedCard,
 }
-
-/// A page of a list of tasks.
-#[derive(Debug)]
-pub struct Page {
-    /// Which, in order.
-    pub tasks: Vec<TaskId>,
-    /// Where the next page begins, if there is one.
-    pub next: Option<Place>,
-    /// Tasks in the whole list.
-    pub total: usize,
-    /// Bytes of what is told of these tasks, about.
-    pub bytes: usize,
-    /// What was asked for.
-    pub filter: Filter,
-}
-
-/// Bytes of tasks in one page, about; there is always one task.
-const PAGE_BYTES: usize = 256 * 1024;
-/// Webhooks of one task.
-const HOOKS: usize = 4;
-/// The part of the bytes for threads that one notification may take: all of them together leave half to others.
-const PUSH_SHARE: usize = 8;
 
 /// How a task's work turned out.
 #[derive(Debug)]
@@ -291,105 +272,6 @@ impl Engine {
             }
             Operation::ExtendedCard => Ok(Outcome::ExtendedCard),
         }
-    }
-
-    /// The caller's tasks, newest state first (A2A 1.0 §3.1.4).
-    fn list(&self, filter: Filter, scope: &Scope) -> Page {
-        let is_listed = |slot: &&Slot| {
-            let status = &slot.task.status;
-            slot.caller == scope.who
-                && slot.tenant == scope.tenant
-                && filter.context.as_ref().is_none_or(|context| slot.task.context == *context)
-                && filter.state.is_none_or(|state| status.state == state)
-                && filter.since_ms.is_none_or(|since| status.unix_ms >= since)
-        };
-        let all = || self.store.iter().map(|(_, slot)| slot).filter(is_listed);
-        let total = all().count();
-        let rest: Vec<&Slot> =
-            all().filter(|slot| filter.after.is_none_or(|after| slot.place() < after)).collect();
-        let (mut tasks, mut next, mut bytes) = (Vec::new(), None, 0);
-        let mut last = None;
-        for slot in sorted(rest, |a, b| a.place() > b.place()) {
-            let view = View { history: filter.history, artifacts: filter.artifacts };
-            let more = task_len(&slot.task, view);
-            if tasks.len() == filter.page_size || (bytes + more > PAGE_BYTES && !tasks.is_empty()) {
-                next = last;
-                break;
-            }
-            bytes += more;
-            tasks.push(slot.task.id);
-            last = Some(slot.place());
-        }
-        Page { tasks, next, total, bytes, filter }
-    }
-
-    /// Adds a webhook to a task, or puts it in the place of one with the same id.
-    fn set_hook(&mut self, at: usize, hook: Hook, now: Now) -> Result<Rc<Hook>, A2aError> {
-        let hook = self.named(hook);
-        let slot = self.store.slot(at).ok_or(A2aError::TaskNotFound)?;
-        let known = slot.hooks.iter().position(|known| known.id == hook.id);
-        if known.is_none() && slot.hooks.len() == HOOKS {
-            return Err(self.busy(Busy::Hooks));
-        }
-        let (id, who) = (slot.task.id, slot.caller.clone());
-        let is_final = slot.task.status.state.is_final();
-        let before = known.map_or(0, |known| hook_bytes(&slot.hooks[known]));
-        let after = hook_bytes(&hook);
-        // A finished task has nothing to tell, unless it is still being told to the webhook that had this id.
-        let takes_place = !is_final || self.pushes.knows(id, &hook.id);
-        if takes_place && known.is_none() && !self.pushes.has_room(&who) {
-            return Err(self.busy(Busy::Webhooks));
-        }
-        let more = after.saturating_sub(before);
-        self.store.grow(at, more).map_err(|_| self.busy(Busy::Growth))?;
-        if takes_place && !self.pushes.reserve(id, &who, hook.clone(), now) {
-            self.store.shrink(at, more);
-            return Err(self.busy(Busy::Webhooks));
-        }
-        self.store.shrink(at, before.saturating_sub(after));
-        let slot = self.store.slot_mut(at).ok_or(A2aError::TaskNotFound)?;
-        match known {
-            Some(known) => slot.hooks[known] = hook.clone(),
-            None => slot.hooks.push(hook.clone()),
-        }
-        Ok(hook)
-    }
-
-    /// Whether webhooks are told at all, and this one may be.
-    fn may_call(&self, hook: &Hook, inline: bool) -> Result<(), A2aError> {
-        let policy = self.pushes.policy().ok_or(A2aError::PushNotificationNotSupported)?;
-        push::check(&hook.url, policy.allow_private).map_err(|rule| {
-            let member = match (hook.dialect, inline) {
-                (Dialect::V1, false) => "url",
-                (Dialect::V1, true) => "configuration.taskPushNotificationConfig.url",
-                (Dialect::V03 | Dialect::Proto03, false) => "pushNotificationConfig.url",
-                (Dialect::V03 | Dialect::Proto03, true) => {
-                    "configuration.pushNotificationConfig.url"
-                }
-            };
-            A2aError::InvalidParams(format!("{member}: {rule}"))
-        })
-    }
-
-    /// The webhook with an id. In 0.3 one that has none is the task's only such one, and setting it again replaces it;
-    /// in 1.0 each is another.
-    fn named(&mut self, mut hook: Hook) -> Rc<Hook> {
-        if hook.id.is_empty() {
-            hook.id = match hook.dialect {
-                Dialect::V03 | Dialect::Proto03 => "default".into(),
-                Dialect::V1 => {
-                    let mut id = String::with_capacity(36);
-                    uuid_into(&mut id, &self.ids.uuid());
-                    id.into()
-                }
-            };
-        }
-        Rc::new(hook)
-    }
-
-    /// The webhooks of a task.
-    pub fn hooks(&self, id: TaskId) -> &[Rc<Hook>] {
-        self.slot(id).map_or(&[], |slot| &slot.hooks)
     }
 
     fn follow(&self, id: TaskId, until_final: bool) -> Result<Outcome, A2aError> {
@@ -806,48 +688,6 @@ impl Engine {
         }
     }
 
-    /// The next notification for a webhook: the task as it stands, or its state alone when that is too long.
-    fn next_post(&mut self, now: Now) -> Option<Job> {
-        let (id, hook) = self.pushes.next()?;
-        let Some(slot) = self.slot(id) else {
-            let is_held = self.pushes.forget(id, &hook.id);
-            debug_assert!(is_held, "a task that has something to tell is there");
-            return None;
-        };
-        let share = self.settings.limits.work_bytes / PUSH_SHARE;
-        let whole = (slot.bytes() <= share).then(|| notification(&slot.task, hook.dialect));
-        let body = whole.filter(|body| body.len() <= share).unwrap_or_else(|| {
-            let task = &slot.task;
-            let status = Status { message: None, ..task.status.clone() };
-            let bare = Task {
-                id,
-                context: task.context.clone(),
-                status,
-                history: SmallVec::new(),
-                artifacts: SmallVec::new(),
-                metadata: None,
-                loose: task.loose,
-            };
-            notification(&bare, hook.dialect)
-        });
-        let Some(lease) = self.work.take(body.capacity() + hook.heap_bytes() + 4096) else {
-            self.pushes.park();
-            return None;
-        };
-        let (run, cancel) = self.pushes.start(id, &hook, now)?;
-        self.arm_pushes();
-        let work = Work::Post(Box::new(Post { hook: Hook::clone(&hook), body }));
-        Some(Job { run, work, cancel, lease })
-    }
-
-    /// What became of a notification.
-    fn posted(&mut self, run: Run, outcome: Result<(), PostError>, now: Now) {
-        if let Some(id) = self.pushes.ended(run, outcome, now) {
-            self.store.detach(id);
-        }
-        self.arm_pushes();
-    }
-
     /// What the task waits for, and the bytes of it.
     fn work_of(&self, id: TaskId) -> Option<(Work, usize)> {
         let slot = self.slot(id)?;
@@ -1238,33 +1078,13 @@ impl Engine {
     }
 }
 
-/// The task as a webhook gets it: 0.3 has the task itself, as its SDKs post it; 1.0 an item of a stream (§4.3.3), which
-/// is the whole task once it waits or has ended, and its state alone before.
-fn notification(task: &Task, dialect: Dialect) -> String {
-    let mut json = Json::with_capacity(1024);
-    let dialect = match dialect {
-        Dialect::V03 | Dialect::Proto03 => Dialect::V03,
-        Dialect::V1 => Dialect::V1,
-    };
-    let mut writer = Writer::new(&mut json, dialect);
-    if dialect == Dialect::V1 && !task.status.state.is_settled() {
-        writer.event(&Event::Status { task, status: &task.status }, false);
-    } else {
-        writer.sent(task, View::WHOLE);
-    }
-    json.into_string()
-}
-
-/// Bytes that a task leases for a webhook.
-fn hook_bytes(hook: &Hook) -> usize {
-    hook.heap_bytes() + 16
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::a2a::dialect::Dialect;
     use crate::a2a::model::{MessageId, Role};
     use crate::a2a::op::Principal;
+    use crate::engine::hooks::HOOKS;
     use crate::llm::{Finish as Reason, Usage};
 
     const TIMERS: Timers = Timers {
