@@ -269,10 +269,13 @@ fn ways_out(error: &DaemonError, host: &str, arguments: &[OsString]) -> String {
         words.join(" ")
     };
     let local = put(local, if replaced { &[] } else { &["--hostname", "127.0.0.1"] });
+    let with_token = put(words.clone(), &[]);
     let open = put(words, &["--trust-lan"]);
     format!(
         "{error} ({host} is not loopback).\n\
          To serve this machine only:\n    tetherlet {local}\n\
+         To serve whoever has a token:\n    \
+         A2A_AUTH_TOKENS=me:$(tetherlet token new) tetherlet {with_token}\n\
          To serve everybody on a network you trust, without authentication:\n    tetherlet {open}"
     )
 }

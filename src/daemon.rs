@@ -3,7 +3,7 @@
 //! Order at the end: refuse new messages and stop accepting, let running tasks finish within the grace time, end
 //! the rest with a final event, let their readers have it, leave. A second signal leaves at once.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -17,7 +17,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::a2a::card::{Card, Extension, Facts, Form, Identity, Inside};
+use crate::a2a::card::{Card, Extension, Facts, Form, Identity, Inside, Security};
 use crate::a2a::model::TaskState;
 use crate::base::clock::Now;
 use crate::base::ids::{Ids, random};
@@ -29,6 +29,7 @@ use crate::config::{CardForm, Config, Loaded, Push};
 use crate::engine::push::Policy;
 use crate::engine::queue::{Bounds, Timers};
 use crate::engine::{Brain, Engine, Settings, skills};
+use crate::inbound::auth::Auth;
 use crate::inbound::body::Bodies;
 use crate::inbound::cell::EngineCell;
 use crate::inbound::counters::Counters;
@@ -74,7 +75,7 @@ impl fmt::Display for DaemonError {
             Self::Open { host } => write!(
                 f,
                 "refusing to listen on {host}: anybody who reaches this machine could use the agent, \
-                 and this version cannot authenticate callers"
+                 because no caller has a token or certificate"
             ),
             Self::Listen { host, port, cause } if cause.kind() == io::ErrorKind::AddrInUse => {
                 write!(
@@ -152,7 +153,7 @@ fn listen_addresses(config: &Config) -> Result<Vec<SocketAddr>, DaemonError> {
         return Err(listen(io::ErrorKind::AddrNotAvailable.into()));
     }
     let is_open = addresses.iter().any(|address| !address.ip().to_canonical().is_loopback());
-    if is_open && !config.listen.trust_lan {
+    if is_open && !config.listen.trust_lan && !config.wants_credentials() {
         return Err(DaemonError::Open { host: host.to_owned() });
     }
     Ok(addresses)
@@ -278,7 +279,7 @@ fn front(loaded: &Loaded, address: SocketAddr) -> Front {
         name: identity.name.clone(),
         url,
         listen: address.to_string(),
-        open: !address.ip().to_canonical().is_loopback(),
+        open: !address.ip().to_canonical().is_loopback() && !config.wants_credentials(),
         model: loaded.route.as_ref().map(|route| (route.label(), route.provider.base_url.clone())),
         started: Now::read().mono,
         pid: std::process::id(),
@@ -300,6 +301,8 @@ fn front(loaded: &Loaded, address: SocketAddr) -> Front {
     Front {
         cell: EngineCell::new(engine),
         card,
+        auth: RefCell::new(Rc::new(Auth::new(config))),
+        tries: RefCell::default(),
         about,
         in_flight: Bodies::new(config.limits.in_flight_bytes),
         limits: config.limits.clone(),
@@ -311,7 +314,8 @@ fn front(loaded: &Loaded, address: SocketAddr) -> Front {
 }
 
 fn card(loaded: &Loaded, identity: &Identity) -> Card {
-    let Config { card, limits, .. } = &loaded.config;
+    let config = &loaded.config;
+    let Config { card, limits, .. } = config;
     let model = loaded.route.as_ref().map(Route::label);
     let skills = skills::available(model.is_some());
     let extension = card.agent_identity_id.as_deref().map(|id| {
@@ -329,6 +333,11 @@ fn card(loaded: &Loaded, identity: &Identity) -> Card {
     });
     Card::new(&Facts {
         identity,
+        security: Security {
+            bearer: config.wants_credentials() && config.has_tokens(),
+            header: config.auth.header.as_deref(),
+            certificate: config.wants_credentials() && config.knows_certificates(),
+        },
         skills: &skills,
         form: match card.form {
             CardForm::Union => Form::Union,
@@ -400,6 +409,7 @@ fn public_url(config: &Config, address: SocketAddr) -> String {
 }
 
 fn announce(loaded: &Loaded, front: &Front, address: SocketAddr) {
+    let config = &loaded.config;
     log::info!("listening on http://{address}");
     log::info!("agent {} at {}", front.about.name, front.about.url);
     if front.about.open {
@@ -407,6 +417,11 @@ fn announce(loaded: &Loaded, front: &Front, address: SocketAddr) {
             "open to the network without authentication (--trust-lan): anybody who reaches \
             {address} can use this agent"
         );
+    }
+    if config.wants_credentials() {
+        let mut names: Vec<&str> = config.callers.iter().map(|it| it.name.as_str()).collect();
+        names.dedup();
+        log::info!("callers must show who they are; known: {}", names.join(", "));
     }
     match &loaded.route {
         Some(route) => {

@@ -114,6 +114,38 @@ pub struct Inside {
     pub limits: String,
 }
 
+/// How callers may say who they are: any one of these ways. Nobody is asked where there is none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Security<'a> {
+    /// By `Authorization: Bearer`.
+    pub bearer: bool,
+    /// By the same token in a header of this name.
+    pub header: Option<&'a str>,
+    /// By a client certificate.
+    pub certificate: bool,
+}
+
+impl<'a> Security<'a> {
+    /// Name and kind of each way.
+    fn ways(self) -> impl Iterator<Item = (&'static str, Way<'a>)> {
+        let header = self.header.filter(|_| self.bearer).map(Way::Header);
+        [
+            ("bearer", self.bearer.then_some(Way::Bearer)),
+            ("apiKey", header),
+            ("mutualTLS", self.certificate.then_some(Way::Certificate)),
+        ]
+        .into_iter()
+        .filter_map(|(name, way)| Some((name, way?)))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    Bearer,
+    Header(&'a str),
+    Certificate,
+}
+
 /// All that a card is made of.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
@@ -125,6 +157,8 @@ pub struct Facts<'a> {
     pub form: Form,
     /// Whether tasks are reported to webhooks.
     pub push: bool,
+    /// How callers say who they are.
+    pub security: Security<'a>,
     /// What is declared beyond the protocol.
     pub extensions: &'a [Extension],
     /// There is an extended card when this is there.
@@ -228,6 +262,7 @@ fn unsigned(facts: &Facts<'_>, form: Form, inside: Option<&Inside>) -> String {
         json.member("documentationUrl", url);
     }
     capabilities(&mut json, facts, form);
+    security(&mut json, facts.security, form);
     strings(&mut json, "defaultInputModes", &["text/plain"]);
     strings(&mut json, "defaultOutputModes", &["text/plain", "application/json"]);
     json.key("skills");
@@ -311,6 +346,78 @@ fn capabilities(json: &mut Json, facts: &Facts<'_>, form: Form) {
     json.close_object();
 }
 
+/// The ways to say who one is, of which any will do (0.3 §5.5, 1.0 §4.5). In the union an object has
+/// the members of both versions, as the SDKs write it.
+fn security(json: &mut Json, security: Security<'_>, form: Form) {
+    if security.ways().next().is_none() {
+        return;
+    }
+    json.key("securitySchemes");
+    json.open_object();
+    for (name, way) in security.ways() {
+        json.key(name);
+        json.open_object();
+        if form.has_v03() {
+            match way {
+                Way::Bearer => {
+                    json.word("type", "http");
+                    json.word("scheme", "bearer");
+                }
+                Way::Header(header) => {
+                    json.word("type", "apiKey");
+                    json.word("in", "header");
+                    json.member("name", header);
+                }
+                Way::Certificate => json.word("type", "mutualTLS"),
+            }
+        }
+        if form.has_v10() {
+            json.key(match way {
+                Way::Bearer => "httpAuthSecurityScheme",
+                Way::Header(_) => "apiKeySecurityScheme",
+                Way::Certificate => "mtlsSecurityScheme",
+            });
+            json.open_object();
+            match way {
+                Way::Bearer => json.word("scheme", "Bearer"),
+                Way::Header(header) => {
+                    json.word("location", "header");
+                    json.member("name", header);
+                }
+                Way::Certificate => {}
+            }
+            json.close_object();
+        }
+        json.close_object();
+    }
+    json.close_object();
+    if form.has_v03() {
+        json.key("security");
+        json.open_array();
+        for (name, _) in security.ways() {
+            json.open_object();
+            json.key(name);
+            json.raw("[]");
+            json.close_object();
+        }
+        json.close_array();
+    }
+    if form.has_v10() {
+        json.key("securityRequirements");
+        json.open_array();
+        for (name, _) in security.ways() {
+            json.open_object();
+            json.key("schemes");
+            json.open_object();
+            json.key(name);
+            json.raw("{\"list\":[]}");
+            json.close_object();
+            json.close_object();
+        }
+        json.close_array();
+    }
+}
+
 fn strings(json: &mut Json, name: &str, values: &[&str]) {
     json.key(name);
     json.open_array();
@@ -373,6 +480,7 @@ mod tests {
             skills: &SKILLS,
             form,
             push: false,
+            security: Security::default(),
             extensions: &[],
             inside: None,
             signer: None,

@@ -47,6 +47,16 @@ pub enum A2aError {
     BodyBroken,
     /// The body came too slowly.
     BodyTooSlow,
+    /// The caller must say who they are.
+    Unauthenticated {
+        /// Whether they did, and it is not true.
+        is_wrong: bool,
+    },
+    /// Too many wrong tokens came from the caller's address.
+    TooManyTries {
+        /// Seconds until one more is looked at.
+        retry_after_s: u32,
+    },
     /// The caller may not do this.
     Forbidden(&'static str),
     /// The request is not HTTP as it should be.
@@ -140,7 +150,7 @@ const PRECONDITION: &str = "FAILED_PRECONDITION";
 
 impl A2aError {
     /// A name for each sort of error, at the place that [`A2aError::number`] gives.
-    pub const NAMES: [&'static str; 22] = [
+    pub const NAMES: [&'static str; 24] = [
         "parse",
         "invalid_request",
         "method_not_found",
@@ -160,6 +170,8 @@ impl A2aError {
         "too_large",
         "body_broken",
         "body_too_slow",
+        "unauthenticated",
+        "too_many_tries",
         "forbidden",
         "bad_http",
         "busy",
@@ -187,9 +199,11 @@ impl A2aError {
             Self::TooLarge(_) => 16,
             Self::BodyBroken => 17,
             Self::BodyTooSlow => 18,
-            Self::Forbidden(_) => 19,
-            Self::BadHttp(_) => 20,
-            Self::Busy { .. } => 21,
+            Self::Unauthenticated { .. } => 19,
+            Self::TooManyTries { .. } => 20,
+            Self::Forbidden(_) => 21,
+            Self::BadHttp(_) => 22,
+            Self::Busy { .. } => 23,
         }
     }
 
@@ -229,6 +243,8 @@ impl A2aError {
             }
             Self::TooLarge(_) => (-32600, 413, "OUT_OF_RANGE", None),
             Self::BodyTooSlow => (-32600, 408, "DEADLINE_EXCEEDED", None),
+            Self::Unauthenticated { .. } => (-32600, 401, "UNAUTHENTICATED", None),
+            Self::TooManyTries { .. } => (-32600, 429, "RESOURCE_EXHAUSTED", None),
             Self::Forbidden(_) => (-32600, 403, "PERMISSION_DENIED", None),
             Self::Busy { .. } => (-32000, 503, "UNAVAILABLE", None),
         };
@@ -244,6 +260,8 @@ impl A2aError {
             | Self::BodyTooSlow
             | Self::NoSuchPath(_)
             | Self::MethodNotAllowed(_)
+            | Self::Unauthenticated { .. }
+            | Self::TooManyTries { .. }
             | Self::Forbidden(_)
             | Self::Busy { .. } => self.wire().status,
             _ => 200,
@@ -370,6 +388,15 @@ impl fmt::Display for A2aError {
             Self::BodyBroken => f.write_str("The body is broken"),
             Self::BadHttp(what) => write!(f, "Bad HTTP: {what}"),
             Self::BodyTooSlow => f.write_str("The body came too slowly"),
+            Self::Unauthenticated { is_wrong: false } => f.write_str(
+                "Authentication required: send the header `Authorization: Bearer TOKEN`",
+            ),
+            Self::Unauthenticated { is_wrong: true } => {
+                f.write_str("Authentication failed: this token is not known here")
+            }
+            Self::TooManyTries { .. } => {
+                f.write_str("Too many wrong tokens came from this address")
+            }
             Self::Forbidden(what) => write!(f, "Forbidden: {what}"),
             Self::Busy { retry_after_s, what } => {
                 write!(f, "Busy: {what}; try again in {retry_after_s} s")
@@ -448,6 +475,8 @@ mod tests {
             A2aError::TooLarge(0),
             A2aError::BodyBroken,
             A2aError::BodyTooSlow,
+            A2aError::Unauthenticated { is_wrong: true },
+            A2aError::TooManyTries { retry_after_s: 1 },
             A2aError::Forbidden(""),
             A2aError::BadHttp(""),
             A2aError::Busy { retry_after_s: 0, what: Busy::Hooks },

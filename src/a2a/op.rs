@@ -9,13 +9,32 @@ use crate::a2a::dialect::Dialect;
 use crate::a2a::model::{Artifact, Message, Status, Task, TaskState};
 use crate::base::ids::{ContextId, TaskId};
 
-/// Who asks. Scopes the memory skill and the share of the agent that one caller may hold.
+/// Who asks. Scopes tasks, the memory skill and the share of the agent that one caller may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
     /// Somebody on this machine.
     Local,
-    /// Somebody unauthenticated at an address.
+    /// Somebody unauthenticated at an address; of IPv6 at its /64.
     Address(IpAddr),
+    /// Somebody who proved to be who has this name in the configuration or in a certificate.
+    Named(Rc<str>),
+}
+
+impl Principal {
+    /// Whether they proved who they are.
+    pub const fn is_known(&self) -> bool {
+        matches!(self, Self::Named(_))
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("local"),
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
 }
 
 /// Whose tasks a request may touch. What lies outside looks exactly like what is not there.

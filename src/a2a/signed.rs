@@ -155,6 +155,17 @@ const V03: Shape = Shape::Except(
         ("signatures", Rule::Drop),
         ("supportedInterfaces", Rule::Drop),
         ("securityRequirements", Rule::Drop),
+        (
+            "securitySchemes",
+            Rule::As(Shape::Each(&Shape::Except(
+                &[
+                    ("httpAuthSecurityScheme", Rule::Drop),
+                    ("apiKeySecurityScheme", Rule::Drop),
+                    ("mtlsSecurityScheme", Rule::Drop),
+                ],
+                &Shape::Filled,
+            ))),
+        ),
         ("protocolVersion", Rule::DropIf("\"0.3.0\"")),
         ("preferredTransport", Rule::DropIf("\"JSONRPC\"")),
         (

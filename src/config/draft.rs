@@ -5,7 +5,7 @@ use crate::config::keys::{self, KEYS, Kind, Raw, Value};
 use crate::config::problems::{Problems, Source};
 use crate::config::providers;
 
-/// Most `[providers.NAME]` sections.
+/// Most sections of one family.
 pub const MAX_SECTIONS: usize = 32;
 
 /// What the layers gave until now.
@@ -46,21 +46,30 @@ impl Draft {
         Ok(())
     }
 
-    /// Position of the section for a provider, made when it is missing.
+    /// Position of the section of that name, made when it is missing.
     ///
     /// # Errors
     ///
-    /// The rule that `written`, the provider's name or alias, breaks.
-    pub fn section(&mut self, written: &str, source: &Source) -> Result<usize, String> {
+    /// The rule that `written`, the name or a provider's alias, breaks.
+    pub fn section(
+        &mut self,
+        family: Family,
+        written: &str,
+        source: &Source,
+    ) -> Result<usize, String> {
         let fits = (1..=32).contains(&written.len())
             && written.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && written.starts_with(|first: char| first.is_ascii_lowercase());
         if !fits {
-            let rule = "a provider's name is 1 to 32 lower-case letters, digits and '-'";
-            return Err(rule.to_owned());
+            let what = family.member();
+            return Err(format!("a {what}'s name is 1 to 32 lower-case letters, digits and '-'"));
         }
-        let name = providers::known(written).map_or(written, |known| known.name);
-        if let Some(at) = self.sections.iter().position(|section| section.name == name) {
+        let name = match family {
+            Family::Providers => providers::known(written).map_or(written, |known| known.name),
+            Family::Callers | Family::Peers => written,
+        };
+        let is_it = |section: &Section| section.family == family && section.name == name;
+        if let Some(at) = self.sections.iter().position(is_it) {
             let Some(other) = self.sections.get(at).map(|it| it.written.as_str()) else {
                 return Ok(at);
             };
@@ -69,10 +78,11 @@ impl Draft {
             }
             return Ok(at);
         }
-        if self.sections.len() >= MAX_SECTIONS {
-            return Err(format!("at most {MAX_SECTIONS} providers"));
+        if self.sections.iter().filter(|section| section.family == family).count() >= MAX_SECTIONS {
+            return Err(format!("at most {MAX_SECTIONS} {}", family.name()));
         }
         self.sections.push(Section {
+            family,
             name: name.to_owned(),
             written: written.to_owned(),
             source: source.clone(),
@@ -81,7 +91,7 @@ impl Draft {
         Ok(self.sections.len() - 1)
     }
 
-    /// Sets a key of a provider's section.
+    /// Sets a key of a section that has a name of its own.
     ///
     /// # Errors
     ///
@@ -118,26 +128,81 @@ impl Draft {
     }
 }
 
-/// What was said about one provider.
+/// What was said in one section that has a name of its own.
 #[derive(Debug)]
 pub struct Section {
-    /// Its own name, never an alias.
+    pub family: Family,
+    /// Its own name, never a provider's alias.
     pub name: String,
     /// The name its first mention used.
     pub written: String,
     /// Its first mention.
     pub source: Source,
-    /// In the order of [`Field::ALL`].
-    pub values: [Option<(String, Source)>; Field::ALL.len()],
+    /// By [`Field`].
+    pub values: [Option<(String, Source)>; Field::COUNT],
 }
 
 impl Section {
     pub fn value(&self, field: Field) -> Option<&(String, Source)> {
         self.values[field as usize].as_ref()
     }
+
+    /// The key as the operator wrote it.
+    pub fn key(&self, field: Field) -> String {
+        format!("{}.{}.{}", self.family.name(), self.written, field.name())
+    }
 }
 
-/// The keys of a `[providers.NAME]` section.
+/// Sections whose names the operator chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Who is asked for answers: `[providers.NAME]`.
+    Providers,
+    /// Who may ask: `[callers.NAME]`.
+    Callers,
+    /// Other agents: `[peers.NAME]`.
+    Peers,
+}
+
+impl Family {
+    pub const ALL: [Self; 3] = [Self::Providers, Self::Callers, Self::Peers];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Providers => "providers",
+            Self::Callers => "callers",
+            Self::Peers => "peers",
+        }
+    }
+
+    /// What one of them is.
+    pub const fn member(self) -> &'static str {
+        match self {
+            Self::Providers => "provider",
+            Self::Callers => "caller",
+            Self::Peers => "peer",
+        }
+    }
+
+    /// The keys of its sections.
+    pub const fn fields(self) -> &'static [Field] {
+        match self {
+            Self::Providers => {
+                &[Field::BaseUrl, Field::ApiKeyEnv, Field::ApiKeyFile, Field::Model, Field::Form]
+            }
+            Self::Callers => &[
+                Field::Token,
+                Field::TokenEnv,
+                Field::TokenFile,
+                Field::Certificate,
+                Field::Rights,
+            ],
+            Self::Peers => &[Field::Url, Field::TokenEnv, Field::TokenFile],
+        }
+    }
+}
+
+/// A key of a section that has a name of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     BaseUrl,
@@ -145,11 +210,16 @@ pub enum Field {
     ApiKeyFile,
     Model,
     Form,
+    Token,
+    TokenEnv,
+    TokenFile,
+    Certificate,
+    Rights,
+    Url,
 }
 
 impl Field {
-    pub const ALL: [Self; 5] =
-        [Self::BaseUrl, Self::ApiKeyEnv, Self::ApiKeyFile, Self::Model, Self::Form];
+    pub const COUNT: usize = Self::Url as usize + 1;
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -158,16 +228,24 @@ impl Field {
             Self::ApiKeyFile => "api-key-file",
             Self::Model => "model",
             Self::Form => "form",
+            Self::Token => "token",
+            Self::TokenEnv => "token-env",
+            Self::TokenFile => "token-file",
+            Self::Certificate => "certificate",
+            Self::Rights => "rights",
+            Self::Url => "url",
         }
     }
 
     const fn kind(self) -> Kind {
         match self {
-            Self::BaseUrl => Kind::Base,
-            Self::ApiKeyEnv => Kind::Variable,
-            Self::ApiKeyFile => Kind::RootedPath,
-            Self::Model => Kind::Line { max: 256 },
+            Self::BaseUrl | Self::Url => Kind::Base,
+            Self::ApiKeyEnv | Self::TokenEnv => Kind::Variable,
+            Self::ApiKeyFile | Self::TokenFile => Kind::RootedPath,
+            Self::Model | Self::Certificate => Kind::Line { max: 256 },
             Self::Form => Kind::Choice(&["openai", "anthropic"]),
+            Self::Token => Kind::Line { max: 8 * 1024 },
+            Self::Rights => Kind::Line { max: 64 },
         }
     }
 }

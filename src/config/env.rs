@@ -3,7 +3,7 @@
 //! An empty variable counts as not set, as unit files and containers cannot take one away.
 
 use crate::config::Inputs;
-use crate::config::draft::{Draft, Field, Section};
+use crate::config::draft::{Draft, Family, Field, Section};
 use crate::config::keys::{KEYS, Key, Raw, variable};
 use crate::config::problems::{Source, hint, shown};
 use crate::config::providers::KNOWN;
@@ -34,14 +34,14 @@ pub fn apply(inputs: &Inputs<'_>, draft: &mut Draft) {
         let found = known.base_env.iter().find_map(|name| Some((*name, set(inputs, name)?)));
         if let Some((name, text)) = found {
             let text = if name == "OLLAMA_HOST" { ollama_base(&text) } else { text };
-            offer_field(draft, known.name, Field::BaseUrl, &text, name);
+            offer_field(draft, (Family::Providers, known.name), Field::BaseUrl, &text, name);
         }
     }
-    for name in provider_names(&draft.sections) {
-        for field in Field::ALL {
-            let variable = provider_variable(&name, field);
+    for (family, name) in section_names(&draft.sections) {
+        for &field in family.fields() {
+            let variable = section_variable(family, &name, field);
             if let Some(text) = set(inputs, &variable) {
-                offer_field(draft, &name, field, &text, &variable);
+                offer_field(draft, (family, &name), field, &text, &variable);
             }
         }
     }
@@ -53,26 +53,36 @@ pub fn set(inputs: &Inputs<'_>, name: &str) -> Option<String> {
     (inputs.env)(name).filter(|text| !text.trim().is_empty())
 }
 
-fn offer_field(draft: &mut Draft, name: &str, field: Field, text: &str, variable: &str) {
+fn offer_field(
+    draft: &mut Draft,
+    (family, name): (Family, &str),
+    field: Field,
+    text: &str,
+    variable: &str,
+) {
     let source = Source::Env(variable.to_owned());
     let outcome = draft
-        .section(name, &source)
+        .section(family, name, &source)
         .and_then(|section| draft.offer_field(section, field, Raw::Loose(text), source.clone()));
     if let Err(rule) = outcome {
-        draft.problems.add(source, &format!("providers.{name}.{}", field.name()), rule);
+        draft.problems.add(source, &format!("{}.{name}.{}", family.name(), field.name()), rule);
     }
 }
 
-fn provider_variable(name: &str, field: Field) -> String {
-    variable(&format!("providers.{name}.{}", field.name()))
+fn section_variable(family: Family, name: &str, field: Field) -> String {
+    variable(&format!("{}.{name}.{}", family.name(), field.name()))
 }
 
-/// The built-in providers and those that files describe, the latter also by the alias used there.
-fn provider_names(sections: &[Section]) -> Vec<String> {
-    let mut names: Vec<String> = KNOWN.iter().map(|known| known.name.to_owned()).collect();
-    for name in sections.iter().flat_map(|section| [&section.name, &section.written]) {
-        if !names.contains(name) {
-            names.push(name.clone());
+/// The built-in providers and the sections of files, providers also by the alias used there.
+fn section_names(sections: &[Section]) -> Vec<(Family, String)> {
+    let mut names: Vec<(Family, String)> =
+        KNOWN.iter().map(|known| (Family::Providers, known.name.to_owned())).collect();
+    for section in sections {
+        for name in [&section.name, &section.written] {
+            let name = (section.family, name.clone());
+            if !names.contains(&name) {
+                names.push(name);
+            }
         }
     }
     names
@@ -85,6 +95,8 @@ fn translated<'a>(name: &str, text: &'a str) -> &'a str {
     match name {
         // systemd joins several folders with colons.
         "STATE_DIRECTORY" => text.split(':').next().unwrap_or(text),
+        "A2A_AUTH_ENABLED" if ["true", "1", "yes", "on"].into_iter().any(is) => "required",
+        "A2A_AUTH_ENABLED" if ["false", "0", "no"].into_iter().any(is) => "off",
         "A2A_LOG_LEVEL" if is("warning") => "warn",
         "A2A_LOG_LEVEL" if is("critical") || is("fatal") => "error",
         "A2A_LOG_FORMAT" if is("text") => "human",
@@ -120,8 +132,9 @@ fn warn_of_unknown(inputs: &Inputs<'_>, draft: &mut Draft) {
     }
     let mut known: Vec<String> = OTHERS.iter().map(|name| (*name).to_owned()).collect();
     known.extend(KEYS.iter().map(Key::variable));
-    for name in provider_names(&draft.sections) {
-        known.extend(Field::ALL.into_iter().map(|field| provider_variable(&name, field)));
+    for (family, name) in section_names(&draft.sections) {
+        let fields = family.fields().iter();
+        known.extend(fields.map(|field| section_variable(family, &name, *field)));
     }
     let unknown = ours.filter(|name| !known.contains(name)).take(MAX_WARNINGS);
     for name in unknown {

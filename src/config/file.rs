@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::base::order::sorted;
 use crate::config::Inputs;
-use crate::config::draft::{Draft, Field, WITHOUT_QUOTES};
+use crate::config::draft::{Draft, Family, WITHOUT_QUOTES};
 use crate::config::keys::{self, KEYS, Raw};
 use crate::config::problems::{MAX_PROBLEMS, Source, hint, nearest, shown};
 
@@ -233,8 +233,8 @@ impl<'a> Reader<'a> {
     fn sections(&mut self, root: &DeTable<'_>, draft: &mut Draft) {
         for (name, value) in by_place(root) {
             let (at, section) = (name.span().start, name.get_ref().as_ref());
-            let is_known = section == "providers" || keys::sections().any(|it| it == section);
-            if !is_known {
+            let family = Family::ALL.into_iter().find(|family| family.name() == section);
+            if family.is_none() && !keys::sections().any(|it| it == section) {
                 let hint = self.section_hint(section);
                 self.complain(at, shown(section), format!("is not a known section{hint}"));
                 continue;
@@ -244,10 +244,9 @@ impl<'a> Reader<'a> {
                 self.complain(at, section.to_owned(), rule);
                 continue;
             };
-            if section == "providers" {
-                self.providers(table, draft);
-            } else {
-                self.keys(section, table, draft);
+            match family {
+                Some(family) => self.named(family, table, draft),
+                None => self.keys(section, table, draft),
             }
         }
     }
@@ -270,35 +269,44 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn providers(&mut self, table: &DeTable<'_>, draft: &mut Draft) {
+    /// The sections of one family.
+    fn named(&mut self, family: Family, table: &DeTable<'_>, draft: &mut Draft) {
         for (name, value) in by_place(table) {
             let at = name.span().start;
-            let provider = shown(name.get_ref());
+            let full = format!("{}.{}", family.name(), shown(name.get_ref()));
             let Some(fields) = value.get_ref().as_table() else {
-                let rule = "must be in a section of its provider, such as [providers.openai]";
-                self.complain(at, format!("providers.{provider}"), rule.to_owned());
+                let rule = format!(
+                    "must be in a section of its {}, such as [{}.{}]",
+                    family.member(),
+                    family.name(),
+                    if family == Family::Providers { "openai" } else { "workshop" }
+                );
+                self.complain(at, full, rule);
                 continue;
             };
-            let section = match draft.section(name.get_ref(), &self.place(at)) {
+            let section = match draft.section(family, name.get_ref(), &self.place(at)) {
                 Ok(section) => section,
                 Err(rule) => {
-                    self.complain(at, format!("providers.{provider}"), rule);
+                    self.complain(at, full, rule);
                     continue;
                 }
             };
             for (name, value) in by_place(fields) {
                 let at = name.span().start;
                 let field = name.get_ref().as_ref();
-                let outcome = match Field::ALL.into_iter().find(|it| it.name() == field) {
+                let mut known = family.fields().iter().copied();
+                let outcome = match known.find(|it| it.name() == field) {
                     Some(known) => draft.offer_field(section, known, raw(value), self.place(at)),
-                    None if is_literal_key(field) => Err(LITERAL_KEY.to_owned()),
-                    None => {
-                        let mut names = Field::ALL.into_iter().map(Field::name);
-                        Err(format!("is not a known key{}", hint(field, &mut names)))
-                    }
+                    None => Err(literal_key(family, field).map_or_else(
+                        || {
+                            let mut names = family.fields().iter().map(|field| field.name());
+                            format!("is not a known key{}", hint(field, &mut names))
+                        },
+                        str::to_owned,
+                    )),
                 };
                 if let Err(rule) = outcome {
-                    self.complain(at, format!("providers.{provider}.{}", shown(field)), rule);
+                    self.complain(at, format!("{full}.{}", shown(field)), rule);
                 }
             }
         }
@@ -313,7 +321,7 @@ impl<'a> Reader<'a> {
         if let Some(key) = KEYS.iter().map(|key| key.name).find(last) {
             return format!(", did you mean {key}?");
         }
-        let mut names = keys::sections().chain(std::iter::once("providers"));
+        let mut names = keys::sections().chain(Family::ALL.map(Family::name));
         nearest(name, &mut names).map_or_else(String::new, |it| format!(", did you mean [{it}]?"))
     }
 
@@ -359,8 +367,18 @@ fn raw<'a>(value: &'a Spanned<DeValue<'_>>) -> Raw<'a> {
     }
 }
 
-const LITERAL_KEY: &str = "keys do not belong in this file: use api-key-file or api-key-env";
-
-fn is_literal_key(field: &str) -> bool {
-    matches!(field, "api-key" | "api_key" | "apikey" | "apiKey" | "key" | "token")
+/// What to do in place of writing a secret into the file.
+fn literal_key(family: Family, field: &str) -> Option<&'static str> {
+    let is_key = matches!(
+        field,
+        "api-key" | "api_key" | "apikey" | "apiKey" | "key" | "token" | "secret" | "password"
+    );
+    match family {
+        _ if !is_key => None,
+        Family::Providers => {
+            Some("keys do not belong in this file: use api-key-file or api-key-env")
+        }
+        Family::Peers => Some("tokens do not belong in this file: use token-file or token-env"),
+        Family::Callers => None,
+    }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::base::limits;
 use crate::config::url::{Url, is_host};
-use crate::config::{CardForm, Config, Format, Level};
+use crate::config::{AuthMode, CardForm, Config, Format, Level};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * 1024;
@@ -60,6 +60,9 @@ impl Key {
             (Place::Format(place), Value::Text(value)) => {
                 *place = Format::ALL.into_iter().find(|it| it.name() == value).unwrap_or(*place);
             }
+            (Place::AuthMode(place), Value::Text(value)) => {
+                *place = AuthMode::ALL.into_iter().find(|it| it.name() == value).unwrap_or(*place);
+            }
             (Place::CardForm(place), Value::Text(value)) => {
                 *place = CardForm::ALL.into_iter().find(|it| it.name() == value).unwrap_or(*place);
             }
@@ -85,6 +88,7 @@ impl Key {
             Place::Wait(value) => value.as_secs().to_string(),
             Place::Level(value) => value.name().to_owned(),
             Place::Format(value) => value.name().to_owned(),
+            Place::AuthMode(value) => value.name().to_owned(),
             Place::CardForm(value) => value.name().to_owned(),
         })
     }
@@ -292,6 +296,7 @@ pub enum Place<'a> {
     Wait(&'a mut Duration),
     Level(&'a mut Level),
     Format(&'a mut Format),
+    AuthMode(&'a mut AuthMode),
     CardForm(&'a mut CardForm),
 }
 
@@ -476,6 +481,27 @@ pub static KEYS: &[Key] = &[
         |c| Place::Bool(&mut c.listen.metrics_open),
         &[],
         "tell /metrics to other machines as well",
+    ),
+    key(
+        "auth.mode",
+        Kind::Choice(&["auto", "required", "off"]),
+        |c| Place::AuthMode(&mut c.auth.mode),
+        &["A2A_AUTH_ENABLED"],
+        "whether callers must show a token or certificate; auto: when one is configured",
+    ),
+    key(
+        "auth.header",
+        Kind::Line { max: 64 },
+        |c| Place::MaybeText(&mut c.auth.header),
+        &["A2A_AUTH_HEADER"],
+        "header that may carry a token in place of Authorization",
+    ),
+    key(
+        "auth.tokens-file",
+        Kind::RootedPath,
+        |c| Place::MaybePath(&mut c.auth.tokens_file),
+        &[],
+        "file of NAME:TOKEN lines",
     ),
     key(
         "model.default",
@@ -834,10 +860,10 @@ mod tests {
         let mut sections: Vec<_> = sections().collect();
         assert_eq!(
             sections,
-            ["agent", "card", "listen", "model", "relay", "push", "limits", "log", "run"]
+            ["agent", "card", "listen", "auth", "model", "relay", "push", "limits", "log", "run"]
         );
         sections.dedup();
-        assert_eq!(sections.len(), 9);
+        assert_eq!(sections.len(), 10);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! [`keys`] is the table that all of it follows; [`providers`] turns keys and base URLs into what
 //! can be called.
 
+pub mod callers;
 pub mod credentials;
 pub mod draft;
 pub mod env;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use crate::base::jws::Signer;
 use crate::base::limits::{Limits, PARSE_FACTOR};
+use crate::config::callers::{Caller, Peer, Proof};
 use crate::config::draft::Draft;
 use crate::config::keys::{KEYS, Raw};
 use crate::config::problems::{Problems, Source};
@@ -35,6 +37,7 @@ pub struct Config {
     pub agent: Agent,
     pub card: Card,
     pub listen: Listen,
+    pub auth: Auth,
     pub model: Model,
     pub relay: Relay,
     pub push: Push,
@@ -43,6 +46,31 @@ pub struct Config {
     pub run: Run,
     /// The configured providers, built-in ones first.
     pub providers: Vec<Provider>,
+    /// Who may ask, [`callers::MAX_CALLERS`] at most; two of one name are the same caller.
+    pub callers: Vec<Caller>,
+    /// The agents that the configuration names.
+    pub peers: Vec<Peer>,
+}
+
+impl Config {
+    /// Whether callers must say who they are.
+    pub fn wants_credentials(&self) -> bool {
+        match self.auth.mode {
+            AuthMode::Auto => !self.callers.is_empty() || self.knows_certificates(),
+            AuthMode::Required => true,
+            AuthMode::Off => false,
+        }
+    }
+
+    /// Whether any caller has a token.
+    pub fn has_tokens(&self) -> bool {
+        self.callers.iter().any(|caller| matches!(caller.proof, Proof::Token(_)))
+    }
+
+    /// Whether callers may show a certificate.
+    pub fn knows_certificates(&self) -> bool {
+        false
+    }
 }
 
 /// What the agent card says.
@@ -120,6 +148,39 @@ impl Default for Listen {
             public_url: None,
             trust_lan: false,
             metrics_open: false,
+        }
+    }
+}
+
+/// Whether and how callers say who they are; [`Config::callers`] are those who can.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Auth {
+    pub mode: AuthMode,
+    /// A header that may carry a token as well as `Authorization`.
+    pub header: Option<String>,
+    /// Lines of `NAME:TOKEN`.
+    pub tokens_file: Option<PathBuf>,
+}
+
+/// Whether callers must show a token or certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuthMode {
+    /// When one is configured.
+    #[default]
+    Auto,
+    Required,
+    Off,
+}
+
+impl AuthMode {
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Required, Self::Off];
+
+    /// As written in a configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Required => "required",
+            Self::Off => "off",
         }
     }
 }
@@ -341,6 +402,8 @@ pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Problems> {
     let card_key = card_key(inputs, &mut draft);
     let candidates = providers::resolve(inputs, &mut draft);
     let chosen = providers::choose(&candidates, inputs, &mut draft);
+    let mut named = Vec::new();
+    callers::resolve(inputs, &mut draft, &mut named);
     if !draft.problems.is_empty() {
         return Err(draft.problems);
     }
@@ -358,6 +421,7 @@ pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Problems> {
             draft.warnings.push(format!("providers.{name}: no key found, so it cannot be used"));
         }
     }
+    settings.append(&mut named);
     draft.config.providers = candidates.into_iter().map(|it| it.provider).collect();
     let Draft { config, warnings, .. } = draft;
     Ok(Loaded { config, route: chosen, card_key, settings, files, warnings })
@@ -583,26 +647,39 @@ mod tests {
         let mut whole = String::new();
         for line in text.lines() {
             let line = if is_example(line) { line.trim_start_matches("# ") } else { line };
-            // Only one of the two may be given.
-            if !line.starts_with("api-key-file") {
+            // Only one of the two may be given, and the file is not there.
+            let is_file = ["api-key-file", "token-file", "tokens-file"];
+            if !is_file.iter().any(|key| line.starts_with(key)) {
                 whole.push_str(line);
             }
             whole.push('\n');
         }
         let keys = Fixture::new();
         let card_key = keys.write("card.key", CARD_KEY, 0o600);
+        let tokens = keys.write("tokens", "a:0123456789abcdefg", 0o600);
         let whole = whole.replace("/etc/tetherlet/card.key", card_key.to_str().unwrap());
-        let fixture = Fixture::with(&whole).env("HOUSE_API_KEY", "k").env("OPENAI_API_KEY", "k");
+        let fixture = Fixture::new();
+        fixture.write("tetherlet.toml", &whole, 0o600);
+        let fixture = fixture
+            .env("HOUSE_API_KEY", "k")
+            .env("OPENAI_API_KEY", "k")
+            .env("WORKSHOP_TOKEN", "0123456789abcdef")
+            .env("ATTIC_TOKEN", "0123456789abcdef")
+            .env("TETHERLET_AUTH_TOKENS_FILE", tokens.to_str().unwrap());
         let loaded = fixture.load().unwrap_or_else(|problems| panic!("{problems}"));
         for (key, setting) in KEYS.iter().zip(&loaded.settings) {
-            assert!(matches!(setting.source, Source::File { .. }), "{} is missing", key.name);
+            let is_set = matches!(setting.source, Source::File { .. } | Source::Env(_));
+            assert!(is_set, "{} is missing", key.name);
             assert!(text.contains(&key.variable()), "{}", key.variable());
             for name in key.env {
                 assert!(text.contains(name), "{name}");
             }
         }
-        for field in draft::Field::ALL {
-            assert!(text.contains(&format!("\n# {} = ", field.name())), "{}", field.name());
+        for family in draft::Family::ALL {
+            let (_, section) = text.split_once(&format!("\n# [{}.", family.name())).unwrap();
+            for field in family.fields() {
+                assert!(section.contains(&format!("\n# {} = ", field.name())), "{}", field.name());
+            }
         }
         for known in &KNOWN {
             assert!(text.contains(&format!(" {} ", known.name)), "{}", known.name);

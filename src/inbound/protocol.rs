@@ -10,9 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::{sleep, timeout};
 
@@ -28,10 +26,11 @@ use crate::base::ids::TaskId;
 use crate::base::sse;
 use crate::engine::feed::Cursor;
 use crate::engine::{Engine, Outcome};
+use crate::inbound::auth::Caller;
 use crate::inbound::body::{
     self, BodyError, Collected, Feed, Reader, Reply, Room, StreamPermit, held,
 };
-use crate::inbound::service::{Front, JSON, Peer, closing, with_type};
+use crate::inbound::service::{Front, JSON, Peer, closing, hinted, with_type};
 
 const A2A_JSON: HeaderValue = HeaderValue::from_static("application/a2a+json");
 /// 1.0's name of the header that lists extensions, and 0.3's.
@@ -133,17 +132,18 @@ fn offers(request: &Request<Incoming>, extension: &str) -> bool {
 pub async fn call(
     front: &Rc<Front>,
     peer: &Peer,
+    caller: &Caller,
     request: Box<Request<Incoming>>,
 ) -> Response<Reply> {
     let extensions = front.card.extensions();
     if extensions.is_empty() {
-        return answer(front, peer, request, None).await;
+        return answer(front, peer, caller, request, None).await;
     }
     let offered = |extension: &&Extension| offers(&request, extension.uri);
     let missing = extensions.iter().find(|extension| extension.required && !offered(extension));
     let missing = missing.map(|extension| extension.uri);
     let active: Vec<&str> = extensions.iter().filter(offered).map(|active| active.uri).collect();
-    let mut response = answer(front, peer, request, missing).await;
+    let mut response = answer(front, peer, caller, request, missing).await;
     if let Ok(active) = HeaderValue::from_str(&active.join(", "))
         && !active.is_empty()
     {
@@ -158,6 +158,7 @@ pub async fn call(
 async fn answer(
     front: &Rc<Front>,
     peer: &Peer,
+    caller: &Caller,
     mut request: Box<Request<Incoming>>,
     missing: Option<&'static str>,
 ) -> Response<Reply> {
@@ -197,7 +198,7 @@ async fn answer(
         None => Asked::Rpc(version),
     };
     // Decided before anything is waited for, so that no request is kept in what waits.
-    let said = ask(front, peer, &mut way, (&asked, body), missing);
+    let said = ask(front, caller, &mut way, (&asked, body), missing);
     drop((asked, collected));
     let said = match said {
         Ok(Said::Wait(id, history, is_send)) => settled(front, &way, id, history, is_send).await,
@@ -301,7 +302,7 @@ struct Begin {
 /// Decodes a request, has the engine carry it out and writes what can be said at once.
 fn ask(
     front: &Rc<Front>,
-    peer: &Peer,
+    caller: &Caller,
     way: &mut Way,
     (asked, body): (&Asked<'_>, &[u8]),
     missing: Option<&'static str>,
@@ -332,7 +333,8 @@ fn ask(
     if let Some(missing) = missing {
         return Err(A2aError::ExtensionSupportRequired(missing));
     }
-    let scope = Scope { who: peer.principal(), tenant };
+    caller.may(&operation)?;
+    let scope = Scope { who: caller.who.clone(), tenant };
     let is_send = matches!(operation, Operation::Send(_));
     // Taken before the engine hears of it: a message that cannot be streamed must not become a task.
     let permit = match &operation {
@@ -461,9 +463,9 @@ fn say(
                 Dialect::V03 | Dialect::Proto03 => &front.card.extended_v03,
             };
             match card {
-                // What it tells is for who is known; so far that is who is on this machine.
-                Some(_) if scope.who != Principal::Local => Err(A2aError::Forbidden(
-                    "the extended card is told to callers on this machine only",
+                // What it tells is for who is known, by name or for being on this machine.
+                Some(_) if matches!(scope.who, Principal::Address(_)) => Err(A2aError::Forbidden(
+                    "the extended card is told to callers on this machine, or with a token",
                 )),
                 Some(card) => {
                     let room = front.in_flight.room(card.len() + LIST_HEAD)?;
@@ -534,11 +536,7 @@ pub fn refusal(front: &Front, peer: &Peer, way: &Way, error: &A2aError) -> Respo
         sse::write_data(&mut frame, &text);
         return streaming(with_type(peer, status, JSON, frame));
     }
-    let mut response = with_type(peer, status, way.media_type(), Bytes::from(text));
-    if let A2aError::Busy { retry_after_s, .. } = error {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(*retry_after_s));
-    }
-    response
+    hinted(with_type(peer, status, way.media_type(), Bytes::from(text)), error)
 }
 
 fn not_allowed(front: &Front, peer: &Peer, way: &Way, allowed: &'static str) -> Response<Reply> {

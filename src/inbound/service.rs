@@ -1,22 +1,25 @@
 //! What every request meets first: whether it is HTTP as it should be, and whether its path is a page. What is none
 //! is a request of the protocol.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, LAST_MODIFIED, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
+    IF_NONE_MATCH, LAST_MODIFIED, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use crate::a2a::card::{Card, JWKS_PATH};
 use crate::a2a::error::{A2aError, Busy};
 use crate::a2a::op::Principal;
-use crate::base::clock::is_http_date_since;
+use crate::base::clock::{Now, is_http_date_since};
 use crate::base::limits::Limits;
+use crate::config::callers::Rights;
+use crate::inbound::auth::{Auth, Caller, Tries, challenge};
 use crate::inbound::body::{Bodies, Reply};
 use crate::inbound::cell::EngineCell;
 use crate::inbound::counters::Counters;
@@ -31,6 +34,10 @@ pub struct Front {
     pub cell: EngineCell,
     /// The agent card.
     pub card: Card,
+    /// Who may ask.
+    pub auth: RefCell<Rc<Auth>>,
+    /// Who asked with wrong tokens.
+    pub tries: RefCell<Tries>,
     /// What pages tell about the agent.
     pub about: pages::About,
     /// The bounds.
@@ -47,6 +54,15 @@ pub struct Front {
     pub counters: Counters,
 }
 
+impl Front {
+    /// Who sent a request.
+    fn caller(&self, peer: &Peer, request: &Request<Incoming>) -> Result<Caller, A2aError> {
+        let auth = self.auth.borrow();
+        let mut tries = self.tries.borrow_mut();
+        auth.caller(request.headers(), peer.ip(), None, &mut tries, Now::read())
+    }
+}
+
 /// One connection, as its requests see it.
 #[derive(Debug)]
 pub struct Peer {
@@ -59,14 +75,6 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Whom its requests come from.
-    pub fn principal(&self) -> Principal {
-        match self.ip() {
-            address if address.is_loopback() => Principal::Local,
-            address => Principal::Address(address),
-        }
-    }
-
     /// The address, with IPv4 in its own form.
     pub fn ip(&self) -> IpAddr {
         self.address.ip().to_canonical()
@@ -107,6 +115,7 @@ async fn answer(
         return closing(plain(peer, StatusCode::BAD_REQUEST, what));
     }
     let get = request.method() == Method::GET || request.method() == Method::HEAD;
+    let caller = || front.caller(peer, &request);
     let response = match path {
         "/health" | "/healthz" if get => plain(peer, StatusCode::OK, "ok"),
         "/health/ready" | "/readyz" if get => {
@@ -116,7 +125,13 @@ async fn answer(
                 plain(peer, StatusCode::OK, "ready")
             }
         }
-        "/metrics" if get => metrics::reply(front, peer),
+        "/metrics" if get && front.about.metrics_open => metrics::reply(front, peer),
+        "/health/detail" | "/status.json" | "/metrics" | "/agents" if get => {
+            match caller().and_then(|caller| may_read(path, &caller)) {
+                Ok(()) => inside(front, peer, path),
+                Err(error) => denied(peer, &error),
+            }
+        }
         _ if peer.surplus => {
             let busy = A2aError::Busy { retry_after_s: 1, what: Busy::Connections };
             return closing(refusal(front, peer, &Way::of(&request), &busy));
@@ -128,21 +143,64 @@ async fn answer(
             Some(jwks) => with_type(peer, StatusCode::OK, JSON, jwks.clone()),
             None => plain(peer, StatusCode::NOT_FOUND, "not found: the agent card is not signed"),
         },
-        "/health/detail" if get => with_type(peer, StatusCode::OK, JSON, pages::detail(front)),
-        "/status.json" if get && peer.ip().is_loopback() => {
-            with_type(peer, StatusCode::OK, JSON, pages::status(front))
-        }
-        "/status.json" if get => {
-            plain(peer, StatusCode::FORBIDDEN, "the status is told to callers on this machine only")
-        }
-        "/agents" if get => {
-            let agents = format!("[{}]", front.card.json);
-            with_type(peer, StatusCode::OK, JSON, agents)
-        }
         _ if is_page(path) => not_allowed(peer, "GET, HEAD", "only GET and HEAD here"),
-        _ => return call(front, peer, request).await,
+        _ => {
+            return match caller() {
+                Ok(caller) => call(front, peer, &caller, request).await,
+                // The body of a stranger is not read.
+                Err(error) => closing(refusal(front, peer, &Way::of(&request), &error)),
+            };
+        }
     };
     front.counters.page(response.status());
+    response
+}
+
+/// A page that not everybody may read.
+fn inside(front: &Rc<Front>, peer: &Peer, path: &str) -> Response<Reply> {
+    let json = |text| with_type(peer, StatusCode::OK, JSON, text);
+    match path {
+        "/agents" => json(format!("[{}]", front.card.json)),
+        "/health/detail" => json(pages::detail(front)),
+        "/metrics" => metrics::reply(front, peer),
+        _ => json(pages::status(front)),
+    }
+}
+
+/// Whether a caller may read the page at `path`. Where nobody is asked who they are, what is about this machine is for
+/// callers on this machine.
+fn may_read(path: &str, caller: &Caller) -> Result<(), A2aError> {
+    match (path, &caller.who) {
+        ("/agents", _) | ("/health/detail", Principal::Local | Principal::Address(_)) => Ok(()),
+        (_, Principal::Named(_) | Principal::Local) => caller.needs(Rights::STATUS),
+        ("/metrics", Principal::Address(_)) => Err(A2aError::Forbidden(
+            "the metrics are told to callers on this machine only (listen.metrics-open)",
+        )),
+        (_, Principal::Address(_)) => {
+            Err(A2aError::Forbidden("the status is told to callers on this machine only"))
+        }
+    }
+}
+
+/// A page's refusal, in words.
+fn denied(peer: &Peer, error: &A2aError) -> Response<Reply> {
+    let status = StatusCode::from_u16(error.wire().status).unwrap_or(StatusCode::FORBIDDEN);
+    log::debug!("peer={} refused: {error}", peer.address);
+    hinted(plain(peer, status, error.to_string()), error)
+}
+
+/// The headers that tell a caller what to do about an error.
+pub fn hinted(mut response: Response<Reply>, error: &A2aError) -> Response<Reply> {
+    let headers = response.headers_mut();
+    match error {
+        A2aError::Busy { retry_after_s, .. } | A2aError::TooManyTries { retry_after_s } => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(*retry_after_s));
+        }
+        A2aError::Unauthenticated { is_wrong } => {
+            headers.insert(WWW_AUTHENTICATE, challenge(*is_wrong));
+        }
+        _ => {}
+    }
     response
 }
 
@@ -263,4 +321,25 @@ pub fn with_type(
     headers.insert(CONTENT_TYPE, media_type);
     headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_about_this_machine_is_for_those_on_it_and_those_who_are_known() {
+        let ask = |path, who: Principal, rights| may_read(path, &Caller { who, rights }).is_ok();
+        let far = || Principal::Address(IpAddr::from([192, 0, 2, 7]));
+        let named = || Principal::Named("a".into());
+        for path in ["/status.json", "/metrics"] {
+            assert!(ask(path, Principal::Local, Rights::ALL), "{path}");
+            assert!(!ask(path, far(), Rights::ALL), "{path}");
+            assert!(ask(path, named(), Rights::STATUS), "{path}");
+            assert!(!ask(path, named(), Rights::TASKS), "{path}");
+        }
+        assert!(ask("/health/detail", far(), Rights::ALL));
+        assert!(!ask("/health/detail", named(), Rights::TASKS));
+        assert!(ask("/agents", named(), Rights::TASKS));
+    }
 }

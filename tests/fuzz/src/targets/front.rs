@@ -1,6 +1,6 @@
 //! The HTTP front door over a connection in memory: hyper and the service as they run, without socket or clock.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future as _;
 use std::io;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use tetherlet::a2a::card::{Card, Facts, Form, Identity};
+use tetherlet::a2a::card::{Card, Facts, Form, Identity, Security};
 use tetherlet::base::ids::Ids;
 use tetherlet::base::limits::Limits;
 use tetherlet::engine::queue::Bounds;
@@ -120,11 +120,14 @@ fn front() -> Rc<Front> {
             skills: &available(false),
             form: Form::Union,
             push: false,
+            security: Security::default(),
             extensions: &[],
             inside: None,
             signer: None,
             start_unix_ms: 0,
         }),
+        auth: RefCell::default(),
+        tries: RefCell::default(),
         about,
         in_flight: Bodies::new(limits.in_flight_bytes),
         limits,
