@@ -33,6 +33,7 @@ use crate::inbound::auth::Auth;
 use crate::inbound::body::Bodies;
 use crate::inbound::cell::EngineCell;
 use crate::inbound::counters::Counters;
+use crate::inbound::hosts::Hosts;
 use crate::inbound::listen;
 use crate::inbound::pages::About;
 use crate::inbound::service::Front;
@@ -306,6 +307,7 @@ fn front(loaded: &Loaded, address: SocketAddr) -> Front {
         about,
         in_flight: Bodies::new(config.limits.in_flight_bytes),
         limits: config.limits.clone(),
+        hosts: RefCell::new(Hosts::new(&device::hostname(), &config.listen)),
         streams: Cell::new(0),
         connections: Cell::new(0),
         requests: Cell::new(0),

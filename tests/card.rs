@@ -23,7 +23,8 @@ fn with_card(lines: &str) -> Agent {
 }
 
 fn get_with(agent: &Agent, headers: &str) -> Reply {
-    let request = format!("GET {CARD} HTTP/1.1\r\nHost: box\r\n{headers}Connection: close\r\n\r\n");
+    let request =
+        format!("GET {CARD} HTTP/1.1\r\nHost: localhost\r\n{headers}Connection: close\r\n\r\n");
     exchange(agent.address, request.as_bytes())
 }
 
@@ -232,7 +233,7 @@ fn the_extended_card_is_signed_as_well() {
     let (agent, _home) = signing(P256, "extended = true");
     let body = request("GetExtendedAgentCard", json!({}));
     let bytes = format!(
-        "POST / HTTP/1.1\r\nHost: box\r\nContent-Type: application/json\r\nA2A-Version: 1.0\r\n\
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nA2A-Version: 1.0\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );

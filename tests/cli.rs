@@ -140,7 +140,8 @@ impl Started {
     }
 
     fn page(&self, path: &str) -> Value {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: box\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         exchange(self.address, request.as_bytes()).json()
     }
 }
@@ -721,7 +722,10 @@ fn json_logs_are_one_object_a_line() {
             command.args(["--log-format", "JSON"]);
         }
         let agent = Started::new(&mut command);
-        exchange(agent.address, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: \"\x7f\r\n\r\n");
+        exchange(
+            agent.address,
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: \"\x7f\r\n\r\n",
+        );
         let log = agent.stop();
         assert!(log.len() >= 4, "{log:#?}");
         for line in &log {

@@ -61,7 +61,7 @@ fn without_zeros(value: &mut Value) {
 fn open(agent: &Agent, head: &str, body: &str) -> (String, BufReader<TcpStream>) {
     let mut stream = connect(agent.address);
     let head = format!(
-        "{head} HTTP/1.1\r\nHost: box\r\nA2A-Version: 1.0\r\nContent-Type: application/json\r\n\
+        "{head} HTTP/1.1\r\nHost: localhost\r\nA2A-Version: 1.0\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );

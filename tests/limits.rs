@@ -25,7 +25,7 @@ static CROWD: Mutex<()> = Mutex::new(());
 /// How long a client that sends drop by drop waits between two.
 const DROP: Duration = Duration::from_millis(50);
 
-const GOOD: &str = "Host: box\r\nContent-Type: application/json\r\n";
+const GOOD: &str = "Host: localhost\r\nContent-Type: application/json\r\n";
 
 fn calculation() -> String {
     request("message/send", message("25*4"))
@@ -53,7 +53,7 @@ impl Line {
     }
 
     fn page(&mut self, path: &str) -> Reply {
-        self.write(format!("GET {path} HTTP/1.1\r\nHost: box\r\n\r\n").as_bytes());
+        self.write(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
         self.reply()
     }
 
@@ -159,9 +159,9 @@ fn unfinished(agent: &Agent) -> Value {
 fn a_slow_head_is_closed_while_others_are_served() {
     let agent = Agent::configured("[limits]\nheader-wait-s = 1\nidle-wait-s = 600\n", &[]);
     let mut half = Line::open(agent.address);
-    half.write(b"POST / HTTP/1.1\r\nHost: box\r\nContent-");
+    half.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-");
     let mut dripping = connect(agent.address);
-    dripping.write_all(b"POST / HTTP/1.1\r\nHost: box\r\nX: ").unwrap();
+    dripping.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nX: ").unwrap();
     // The second request of a connection has no more time than the first.
     let mut second = Line::open(agent.address);
     assert_eq!(second.page("/health").body, "ok");
@@ -206,7 +206,7 @@ fn a_connection_without_a_request_is_closed() {
     let mut halves = Line::open(agent.address);
     halves.write(b"GET /health HTTP/1.1\r\n");
     assert_works(&agent);
-    halves.write(b"Host: box\r\n\r\n");
+    halves.write(b"Host: localhost\r\n\r\n");
     assert_eq!(halves.reply().body, "ok");
     for line in [silent, used, halves] {
         assert_eq!(line.rest(), b"");
@@ -266,7 +266,7 @@ fn above_the_connection_limit_only_monitors_are_answered() {
         assert_eq!(line.page("/health").body, "ok");
     }
     let mut outside = Line::open(agent.address);
-    outside.write(b"GET /health HTTP/1.1\r\nHost: box\r\n\r\n");
+    outside.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
     outside.reader.get_ref().set_read_timeout(Some(DROP)).unwrap();
     assert!(outside.reader.fill_buf().is_err(), "it was let in");
     outside.reader.get_ref().set_read_timeout(Some(DEADLINE)).unwrap();
@@ -492,7 +492,7 @@ fn five_hundred_half_sent_requests_over_the_limit_are_outlived() {
         .map(|at| {
             let mut stream = connect(agent.address);
             let half = if at % 2 == 0 {
-                "POST / HTTP/1.1\r\nHost: box\r\nX-".to_owned()
+                "POST / HTTP/1.1\r\nHost: localhost\r\nX-".to_owned()
             } else {
                 format!("POST / HTTP/1.1\r\n{GOOD}Content-Length: 100\r\n\r\n{{")
             };
@@ -591,7 +591,7 @@ fn garbage_on_two_hundred_connections_stops_nothing() {
                 spoil(&mut body, &mut random);
             }
             let head = format!(
-                "POST / HTTP/1.1\r\nHost: box\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
                 body.len()
             );
             let mut bytes = [head.into_bytes(), body].concat();

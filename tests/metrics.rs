@@ -118,7 +118,7 @@ fn expected(calls: usize, pages: usize, others: &[&str]) -> BTreeSet<String> {
 /// A request with this head line and version.
 fn ask(agent: &Agent, line: &str, version: &str, body: &str) -> u16 {
     let head = format!(
-        "{line} HTTP/1.1\r\nHost: box\r\nA2A-Version: {version}\r\nConnection: close\r\n\
+        "{line} HTTP/1.1\r\nHost: localhost\r\nA2A-Version: {version}\r\nConnection: close\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
@@ -343,7 +343,7 @@ fn the_process_has_its_usual_figures() {
     let agent = Agent::start(&[], &[]);
     // On a connection that stays, so that it is counted here as it was there.
     let mut stream = connect(agent.address);
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: box\r\n\r\n").unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut said = Vec::new();
     while !said.ends_with(b"\nprocess_threads 1\n") {
         let mut byte = [0];

@@ -59,6 +59,8 @@ pub enum A2aError {
     },
     /// The caller may not do this.
     Forbidden(&'static str),
+    /// The request calls for another host, or a page of another site makes it; the text names the fix.
+    WrongSite(String),
     /// The request is not HTTP as it should be.
     BadHttp(&'static str),
     /// No room; asking again later helps.
@@ -150,7 +152,7 @@ const PRECONDITION: &str = "FAILED_PRECONDITION";
 
 impl A2aError {
     /// A name for each sort of error, at the place that [`A2aError::number`] gives.
-    pub const NAMES: [&'static str; 24] = [
+    pub const NAMES: [&'static str; 25] = [
         "parse",
         "invalid_request",
         "method_not_found",
@@ -174,6 +176,7 @@ impl A2aError {
         "too_many_tries",
         "forbidden",
         "bad_http",
+        "wrong_site",
         "busy",
     ];
 
@@ -203,7 +206,8 @@ impl A2aError {
             Self::TooManyTries { .. } => 20,
             Self::Forbidden(_) => 21,
             Self::BadHttp(_) => 22,
-            Self::Busy { .. } => 23,
+            Self::WrongSite(_) => 23,
+            Self::Busy { .. } => 24,
         }
     }
 
@@ -245,7 +249,7 @@ impl A2aError {
             Self::BodyTooSlow => (-32600, 408, "DEADLINE_EXCEEDED", None),
             Self::Unauthenticated { .. } => (-32600, 401, "UNAUTHENTICATED", None),
             Self::TooManyTries { .. } => (-32600, 429, "RESOURCE_EXHAUSTED", None),
-            Self::Forbidden(_) => (-32600, 403, "PERMISSION_DENIED", None),
+            Self::Forbidden(_) | Self::WrongSite(_) => (-32600, 403, "PERMISSION_DENIED", None),
             Self::Busy { .. } => (-32000, 503, "UNAVAILABLE", None),
         };
         Wire { code, status, name, reason }
@@ -263,6 +267,7 @@ impl A2aError {
             | Self::Unauthenticated { .. }
             | Self::TooManyTries { .. }
             | Self::Forbidden(_)
+            | Self::WrongSite(_)
             | Self::Busy { .. } => self.wire().status,
             _ => 200,
         }
@@ -398,6 +403,7 @@ impl fmt::Display for A2aError {
                 f.write_str("Too many wrong tokens came from this address")
             }
             Self::Forbidden(what) => write!(f, "Forbidden: {what}"),
+            Self::WrongSite(what) => write!(f, "Forbidden: {what}"),
             Self::Busy { retry_after_s, what } => {
                 write!(f, "Busy: {what}; try again in {retry_after_s} s")
             }
@@ -479,6 +485,7 @@ mod tests {
             A2aError::TooManyTries { retry_after_s: 1 },
             A2aError::Forbidden(""),
             A2aError::BadHttp(""),
+            A2aError::WrongSite(String::new()),
             A2aError::Busy { retry_after_s: 0, what: Busy::Hooks },
         ];
         let names: Vec<&str> = all.iter().map(|error| A2aError::NAMES[error.number()]).collect();

@@ -6,6 +6,7 @@
 //! Long because it is one table, which reads best whole.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -114,6 +115,10 @@ pub enum Kind {
     RootedPath,
     /// An address or host name to listen on.
     Host,
+    /// Names and addresses with commas between, at most so many; a name may begin with `*.`.
+    Hosts {
+        max: usize,
+    },
     /// An http or https URL.
     Url,
     /// An http or https URL that paths are appended to: no query, no `/` at its end.
@@ -170,6 +175,16 @@ impl Kind {
                 let host = bare.unwrap_or(text);
                 (is_host(host) && (bare.is_none() || host.contains(':')))
                     .then(|| Value::Text(host.to_owned()))
+            }
+            Self::Hosts { max } => {
+                let text = raw.text()?;
+                let is_named = |host: &str| {
+                    let host = host.trim();
+                    let is_any = host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
+                    is_host(host.strip_prefix("*.").unwrap_or(host)) && !is_any
+                };
+                let fits = text.split(',').count() <= max && text.split(',').all(is_named);
+                fits.then(|| Value::Text(text.to_owned()))
             }
             Self::Url => {
                 let text = raw.text()?;
@@ -229,6 +244,11 @@ impl fmt::Display for Kind {
             Self::Path => f.write_str("must be a path"),
             Self::RootedPath => f.write_str("must be a path that begins with /"),
             Self::Host => f.write_str("must be an IP address or a host name"),
+            Self::Hosts { max } => write!(
+                f,
+                "must be 1 to {max} host names or addresses, without port, with commas between; \
+                 *.NAME stands for every name just below NAME"
+            ),
             Self::Url => {
                 f.write_str("must be an http or https URL without user name, at most 512 bytes")
             }
@@ -467,6 +487,13 @@ pub static KEYS: &[Key] = &[
         |c| Place::MaybeText(&mut c.listen.public_url),
         &[],
         "URL that others reach this agent at, on the agent card",
+    ),
+    key(
+        "listen.hosts",
+        Kind::Hosts { max: 16 },
+        |c| Place::MaybeText(&mut c.listen.hosts),
+        &[],
+        "further names that requests may call this agent by",
     ),
     key(
         "listen.trust-lan",
@@ -823,7 +850,11 @@ mod tests {
         for key in KEYS {
             let mut config = Config::default();
             let text = key.show(&mut config);
-            let example = if matches!(key.kind, Kind::RootedPath) { "/x" } else { "http://host/x" };
+            let example = match key.kind {
+                Kind::RootedPath => "/x",
+                Kind::Hosts { .. } => "host, *.other",
+                _ => "http://host/x",
+            };
             let sample = text.clone().unwrap_or_else(|| example.to_owned());
             let value = key.kind.check(Raw::Loose(&sample));
             key.set(&mut config, value.unwrap_or_else(|| panic!("{}: {sample}", key.name)));
@@ -910,6 +941,19 @@ mod tests {
         assert_eq!(host("pi.local"), Some(Value::Text("pi.local".to_owned())));
         for text in ["", "[pi]", "a b", "host:80", "[::1]:80", "http://host"] {
             assert_eq!(host(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_and_addresses_without_ports() {
+        let hosts = |text| Kind::Hosts { max: 3 }.check(Raw::Text(text)).is_some();
+        for good in ["pi.lan", "*.lan", "a, b ,10.0.0.1", "fd00::1", "PI.lan."] {
+            assert!(hosts(good), "{good}");
+        }
+        for bad in
+            ["", ",", "a,", "a,b,c,d", "*", "*.*.lan", "a*", "pi:80", "http://pi", "0.0.0.0", "::"]
+        {
+            assert!(!hosts(bad), "{bad}");
         }
     }
 

@@ -134,6 +134,8 @@ pub struct Listen {
     pub port: u16,
     /// Without `/` at its end.
     pub public_url: Option<String>,
+    /// Further names that requests may call this agent by, with commas between.
+    pub hosts: Option<String>,
     /// Whether other machines are served although no token is asked for.
     pub trust_lan: bool,
     /// Whether other machines may read `/metrics`.
@@ -146,6 +148,7 @@ impl Default for Listen {
             host: "127.0.0.1".to_owned(),
             port: 4097,
             public_url: None,
+            hosts: None,
             trust_lan: false,
             metrics_open: false,
         }

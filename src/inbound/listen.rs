@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -113,8 +113,15 @@ fn admit(door: &Rc<Door>, stream: TcpStream, address: SocketAddr, stop: &watch::
     let open = door.front.connections.get() + 1;
     door.front.connections.set(open);
     let permit = Permit { door: door.clone(), address: counted };
-    let peer =
-        Rc::new(Peer { address, progress: Progress::new(), surplus: open > limits.connections });
+    // An address that cannot be asked for is nobody's.
+    let local = stream.local_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |local| local.ip());
+    let peer = Rc::new(Peer {
+        address,
+        local: local.to_canonical(),
+        is_tls: false,
+        progress: Progress::new(),
+        surplus: open > limits.connections,
+    });
     // Events are small and must not wait for one another.
     let _ = stream.set_nodelay(true);
     let waits =

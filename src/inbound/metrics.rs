@@ -295,10 +295,12 @@ mod tests {
     use crate::a2a::card::{Card, Facts, Form, Identity, Security};
     use crate::base::ids::Ids;
     use crate::base::limits::{Limits, SMALL_REPLY};
+    use crate::config::Listen;
     use crate::engine::Settings;
     use crate::engine::queue::Bounds;
     use crate::inbound::body::Bodies;
     use crate::inbound::cell::EngineCell;
+    use crate::inbound::hosts::Hosts;
     use crate::inbound::pages::About;
 
     fn front() -> Rc<Front> {
@@ -349,6 +351,7 @@ mod tests {
             about,
             in_flight: Bodies::new(limits.in_flight_bytes),
             limits,
+            hosts: RefCell::new(Hosts::new("", &Listen::default())),
             streams: Cell::new(0),
             connections: Cell::new(0),
             requests: Cell::new(0),

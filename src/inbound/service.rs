@@ -23,6 +23,7 @@ use crate::inbound::auth::{Auth, Caller, Tries, challenge};
 use crate::inbound::body::{Bodies, Reply};
 use crate::inbound::cell::EngineCell;
 use crate::inbound::counters::Counters;
+use crate::inbound::hosts::{Authority, Hosts};
 use crate::inbound::io::Progress;
 use crate::inbound::protocol::{Way, call, refusal};
 use crate::inbound::{metrics, pages};
@@ -42,6 +43,8 @@ pub struct Front {
     pub about: pages::About,
     /// The bounds.
     pub limits: Limits,
+    /// The names that requests may call this agent by.
+    pub hosts: RefCell<Hosts>,
     /// Bytes of request bodies.
     pub in_flight: Bodies,
     /// Event streams open now.
@@ -68,6 +71,10 @@ impl Front {
 pub struct Peer {
     /// Where it comes from.
     pub address: SocketAddr,
+    /// Where it came to, with IPv4 in its own form.
+    pub local: IpAddr,
+    /// Whether it is encrypted.
+    pub is_tls: bool,
     /// What it is doing.
     pub progress: Rc<Progress>,
     /// Accepted above the limit, only to say so: monitors are still answered.
@@ -107,12 +114,16 @@ async fn answer(
     request: Box<Request<Incoming>>,
 ) -> Response<Reply> {
     let path = request.uri().path();
-    if let Err(what) = well_formed(&request) {
+    if let Err(refused) = admissible(front, peer, &request) {
         if !is_page(path) {
-            return closing(refusal(front, peer, &Way::of(&request), &A2aError::BadHttp(what)));
+            return closing(refusal(front, peer, &Way::of(&request), &refused));
         }
-        front.counters.page(StatusCode::BAD_REQUEST);
-        return closing(plain(peer, StatusCode::BAD_REQUEST, what));
+        let (status, what) = match refused {
+            A2aError::BadHttp(what) => (StatusCode::BAD_REQUEST, what.into()),
+            refused => (StatusCode::FORBIDDEN, refused.to_string()),
+        };
+        front.counters.page(status);
+        return closing(plain(peer, status, what));
     }
     let get = request.method() == Method::GET || request.method() == Method::HEAD;
     let caller = || front.caller(peer, &request);
@@ -204,6 +215,13 @@ pub fn hinted(mut response: Response<Reply>, error: &A2aError) -> Response<Reply
     response
 }
 
+/// Whether a request is HTTP, and meant for this agent.
+fn admissible(front: &Front, peer: &Peer, request: &Request<Incoming>) -> Result<(), A2aError> {
+    let host = well_formed(request).map_err(A2aError::BadHttp)?;
+    let hosts = front.hosts.borrow();
+    hosts.check(host, request.headers(), peer).map_err(A2aError::WrongSite)
+}
+
 /// Whether a page is at `path`, and not the protocol.
 fn is_page(path: &str) -> bool {
     matches!(
@@ -225,7 +243,7 @@ fn is_page(path: &str) -> bool {
 /// What hyper lets through and RFC 9112 does not: no Host, several, or one that is none (§3.2), a target that
 /// names another host (§3.2.2), transfer codings beside `chunked` (§6.1). Of a length beside a transfer coding
 /// nothing is seen here: hyper goes by the coding and ends the connection after the reply, as §6.1 has it.
-fn well_formed(request: &Request<Incoming>) -> Result<(), &'static str> {
+fn well_formed(request: &Request<Incoming>) -> Result<Option<Authority<'_>>, &'static str> {
     let headers = request.headers();
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next();
@@ -235,25 +253,22 @@ fn well_formed(request: &Request<Incoming>) -> Result<(), &'static str> {
     if host.is_none() && request.version() >= Version::HTTP_11 {
         return Err("the Host header is missing");
     }
-    if host.is_some_and(|host| !is_authority(host.as_bytes())) {
-        return Err("the Host header is not a host");
-    }
-    if let (Some(authority), Some(host)) = (request.uri().authority(), host)
-        && !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
+    let target = request.uri().authority().map(|target| target.as_str().as_bytes());
+    if let (Some(target), Some(host)) = (target, host)
+        && !host.as_bytes().eq_ignore_ascii_case(target)
     {
         return Err("the request target and the Host header name different hosts");
     }
+    let named = host.map(HeaderValue::as_bytes).or(target);
+    let authority =
+        named.map(|named| Authority::read(named).ok_or("the Host header is not a host"));
+    let authority = authority.transpose()?;
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
     if !codings.next().is_none_or(is_chunked) || codings.next().is_some() {
         return Err("the Transfer-Encoding must be chunked and nothing else");
     }
-    Ok(())
-}
-
-/// Whether every byte may stand in a Host header: `host:port`, `[address]:port`, or nothing.
-fn is_authority(host: &[u8]) -> bool {
-    host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(byte))
+    Ok(authority)
 }
 
 fn card(front: &Rc<Front>, peer: &Peer, request: &Request<Incoming>) -> Response<Reply> {

@@ -47,7 +47,7 @@ def per_request(folder, connections):
     with socket.create_connection(("127.0.0.1", port)) as probe:
         with open(f"{HERE}/send.lua", encoding="utf-8") as file:
             body = "".join(re.findall(r"'([^']*)'", file.read())).encode()
-        probe.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        probe.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
                       b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
         reply = b""
         while more := probe.recv(65536):
@@ -114,7 +114,7 @@ def ask(port, text):
     message = {"kind": "message", "messageId": "m", "role": "user", "parts": [{"kind": "text", "text": text}]}
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "message/stream", "params": {"message": message}}).encode()
     with socket.create_connection(("127.0.0.1", port)) as caller:
-        caller.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        caller.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
                        b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
         seen, first = b"", None
         while more := caller.recv(1 << 18):

@@ -16,12 +16,14 @@ use hyper::service::service_fn;
 use tetherlet::a2a::card::{Card, Facts, Form, Identity, Security};
 use tetherlet::base::ids::Ids;
 use tetherlet::base::limits::Limits;
+use tetherlet::config::Listen;
 use tetherlet::engine::queue::Bounds;
 use tetherlet::engine::skills::available;
 use tetherlet::engine::{Engine, Settings};
 use tetherlet::inbound::body::Bodies;
 use tetherlet::inbound::cell::EngineCell;
 use tetherlet::inbound::counters::Counters;
+use tetherlet::inbound::hosts::Hosts;
 use tetherlet::inbound::io::Progress;
 use tetherlet::inbound::pages::About;
 use tetherlet::inbound::service::{Front, Peer, serve};
@@ -49,7 +51,8 @@ pub fn http(input: &[u8]) {
     let front = front();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     let progress = Progress::new();
-    let peer = Rc::new(Peer { address, progress, surplus: false });
+    let peer =
+        Rc::new(Peer { address, local: address.ip(), is_tls: false, progress, surplus: false });
     let said = Rc::new(Cell::new(Vec::new()));
     let pipe = Pipe { input: stream.to_vec(), at: 0, step, pause: false, said: said.clone() };
     let service = {
@@ -131,6 +134,11 @@ fn front() -> Rc<Front> {
         about,
         in_flight: Bodies::new(limits.in_flight_bytes),
         limits,
+        // Those of the seeds.
+        hosts: RefCell::new(Hosts::new(
+            "box",
+            &Listen { hosts: Some("x".to_owned()), ..Listen::default() },
+        )),
         streams: Cell::new(0),
         connections: Cell::new(1),
         requests: Cell::new(0),
