@@ -3,7 +3,6 @@
 //! Order at the end: refuse new messages and stop accepting, let running tasks finish within the grace time, end
 //! the rest with a final event, let their readers have it, leave. A second signal leaves at once.
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -30,9 +29,7 @@ use crate::engine::push::Policy;
 use crate::engine::queue::{Bounds, Timers};
 use crate::engine::{Brain, Engine, Settings, skills};
 use crate::inbound::auth::Auth;
-use crate::inbound::body::Bodies;
 use crate::inbound::cell::EngineCell;
-use crate::inbound::counters::Counters;
 use crate::inbound::hosts::Hosts;
 use crate::inbound::listen;
 use crate::inbound::pages::About;
@@ -299,20 +296,10 @@ fn front(loaded: &Loaded, address: SocketAddr) -> Front {
     #[cfg(feature = "conformance")]
     #[expect(clippy::disallowed_methods, reason = "no setting: no build that anyone runs has it")]
     let engine = engine.playing(&std::env::var("CONFORMANCE_KIT").unwrap_or_default());
-    Front {
-        cell: EngineCell::new(engine),
-        card,
-        auth: RefCell::new(Rc::new(Auth::new(config))),
-        tries: RefCell::default(),
-        about,
-        in_flight: Bodies::new(config.limits.in_flight_bytes),
-        limits: config.limits.clone(),
-        hosts: RefCell::new(Hosts::new(&device::hostname(), &config.listen)),
-        streams: Cell::new(0),
-        connections: Cell::new(0),
-        requests: Cell::new(0),
-        counters: Counters::default(),
-    }
+    let front = Front::new(EngineCell::new(engine), card, about, config.limits.clone());
+    front.auth.replace(Auth::new(config));
+    front.hosts.replace(Hosts::new(&device::hostname(), &config.listen));
+    front
 }
 
 fn card(loaded: &Loaded, identity: &Identity) -> Card {
@@ -413,8 +400,9 @@ fn public_url(config: &Config, address: SocketAddr) -> String {
 fn announce(loaded: &Loaded, front: &Front, address: SocketAddr) {
     let config = &loaded.config;
     log::info!("listening on http://{address}");
-    log::info!("agent {} at {}", front.about.name, front.about.url);
-    if front.about.open {
+    let about = front.about.get();
+    log::info!("agent {} at {}", about.name, about.url);
+    if about.open {
         log::warn!(
             "open to the network without authentication (--trust-lan): anybody who reaches \
             {address} can use this agent"

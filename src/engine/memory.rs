@@ -7,6 +7,9 @@ use crate::base::limits::CALLERS;
 /// Entries of all callers together.
 const ENTRIES: usize = 512;
 
+/// The part of the task store's bytes that entries may hold: one in so many.
+pub const SHARE: usize = 4;
+
 /// What an entry costs beside its texts.
 const OVERHEAD: usize = size_of::<Entry>() + 64;
 
@@ -45,6 +48,16 @@ impl Memory {
         Self { entries: Vec::new(), keys_per_caller, value_bytes, budget }
     }
 
+    /// Puts other bounds in force; what is stored stays.
+    pub fn set_limits(&mut self, keys_per_caller: usize, value_bytes: usize) {
+        (self.keys_per_caller, self.value_bytes) = (keys_per_caller, value_bytes);
+    }
+
+    /// Bytes leased for what is stored.
+    pub fn bytes(&self) -> usize {
+        self.entries.iter().map(|entry| entry.lease.bytes()).sum()
+    }
+
     /// Bytes that storing `key` and `value` leases.
     pub fn cost(key: &str, value: &str) -> usize {
         key.len() + value.len() + OVERHEAD
@@ -69,9 +82,8 @@ impl Memory {
             return Err(MemoryFull::Bytes);
         }
         let cost = Self::cost(key, value);
-        let held: usize = self.entries.iter().map(|entry| entry.lease.bytes()).sum();
         // Nothing here is ever evicted: without a bound of their own, entries would drive out every task for good.
-        if held + cost > self.budget.limit() / 4 {
+        if self.bytes() + cost > self.budget.limit() / SHARE {
             return Err(MemoryFull::Bytes);
         }
         let lease = self.budget.take(cost).ok_or(MemoryFull::Bytes)?;

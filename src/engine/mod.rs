@@ -70,7 +70,7 @@ pub struct Brain {
     pub timers: Timers,
 }
 
-/// What the engine is told once.
+/// What the engine is told at its start, and by a reload.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The bounds.
@@ -151,6 +151,8 @@ pub struct Engine {
     pushes: Pushes,
     memory: Memory,
     work: Budget,
+    /// The most that `work` was ever allowed: what came then must still find room.
+    widest_work: usize,
     /// Finished work of a task whose caller first sees it working.
     due: Option<(TaskId, Finish)>,
     touched: u64,
@@ -171,6 +173,7 @@ impl Engine {
             store: Store::new(limits, budget.clone()),
             memory: Memory::new(limits.memory_keys, limits.memory_value_bytes, budget),
             work: Budget::new(limits.work_bytes),
+            widest_work: limits.work_bytes,
             queue: Queue::new(settings.bounds),
             pushes: Pushes::new(settings.push),
             due: None,
@@ -183,6 +186,25 @@ impl Engine {
             ids,
             settings,
         }
+    }
+
+    /// Puts other settings in force. What was taken before goes on: running jobs keep their timers, unfinished tasks
+    /// their room. Returns the bytes of the task store, which are more than was asked for while the memory skill holds
+    /// more than its share of them: nothing of that is ever evicted, so tasks would find no room again.
+    pub fn configure(&mut self, settings: Settings, now: Now) -> usize {
+        let limits = &settings.limits;
+        let store_bytes = limits.store_bytes.max(self.memory.bytes() * memory::SHARE);
+        self.store.budget().set_limit(store_bytes);
+        self.store.set_limits(limits);
+        self.memory.set_limits(limits.memory_keys, limits.memory_value_bytes);
+        self.work.set_limit(limits.work_bytes);
+        self.widest_work = self.widest_work.max(limits.work_bytes);
+        self.queue.set_bounds(settings.bounds);
+        self.pushes.set_policy(settings.push);
+        self.settings = settings;
+        // What waits for input may have waited long enough.
+        self.arm(now.mono);
+        store_bytes
     }
 
     /// Carries out one request.
@@ -662,11 +684,18 @@ impl Engine {
             let id = self.queue.next(lane)?;
             let Some((work, bytes)) = self.work_of(id) else {
                 self.queue.drop_task(id);
+                if let Some(at) = self.store.find(id)
+                    && self.store.slot(at).is_some_and(|slot| slot.ask.is_some())
+                {
+                    self.end(at, TaskState::Failed, "No model is configured any more", now);
+                }
                 continue;
             };
-            let Some(lease) = self.work.take(bytes) else {
-                let running = [Lane::Relay, Lane::Local].map(|lane| self.queue.running_in(lane));
-                if running.iter().sum::<usize>() + self.pushes.running() > 0 {
+            let running = [Lane::Relay, Lane::Local].map(|lane| self.queue.running_in(lane));
+            let is_alone = running.iter().sum::<usize>() + self.pushes.running() == 0;
+            let limit = if is_alone { self.widest_work } else { self.work.limit() };
+            let Some(lease) = self.work.take_within(bytes, limit) else {
+                if !is_alone {
                     // The next job that ends gives its bytes back, and asks again.
                     self.queue.park();
                     return None;
@@ -1194,6 +1223,98 @@ mod tests {
         engine.apply(Update::Free(run), at(1));
         assert!(engine.has_job());
         assert!(engine.next_job(Lane::Relay, at(1)).is_some());
+    }
+
+    /// Puts changed settings in force.
+    fn configure(engine: &mut Engine, change: impl FnOnce(&mut Settings)) -> usize {
+        let mut settings = engine.settings.clone();
+        change(&mut settings);
+        engine.configure(settings, at(1))
+    }
+
+    fn state(engine: &Engine, id: TaskId) -> TaskState {
+        engine.task(id).map(|task| task.status.state).unwrap()
+    }
+
+    #[test]
+    fn a_message_taken_under_wider_bounds_is_still_worked_on() {
+        let mut engine = engine();
+        let running = send(&mut engine, &"tell me ".repeat(25_000), None);
+        let waiting = send(&mut engine, &"tell me ".repeat(25_000), None);
+        let job = engine.next_job(Lane::Relay, at(0)).unwrap();
+        configure(&mut engine, |settings| {
+            settings.limits.work_bytes = 64 * 1024;
+            settings.limits.store_bytes = 64 * 1024;
+            settings.bounds = Bounds { relays: 1, queue: 1 };
+        });
+        assert!(engine.next_job(Lane::Relay, at(1)).is_none());
+        engine.apply(Update::Text(job.run, "tides ".repeat(20_000)), at(1));
+        let end = TurnEnd { finish: Reason::Stop, usage: Usage::default() };
+        engine.apply(Update::Ended(job.run, End::Turn(Ok(end))), at(1));
+        assert_eq!(state(&engine, running), TaskState::Completed);
+        let run = job.run;
+        drop(job);
+        engine.apply(Update::Free(run), at(1));
+        let job = engine.next_job(Lane::Relay, at(1)).expect("it is alone now");
+        engine.apply(Update::Text(job.run, "tides".to_owned()), at(1));
+        engine.apply(Update::Ended(job.run, End::Turn(Ok(end))), at(1));
+        assert_eq!(state(&engine, waiting), TaskState::Completed);
+    }
+
+    #[test]
+    fn what_waits_for_a_model_that_is_taken_away_is_told_so() {
+        let mut engine = engine();
+        let ids: Vec<_> = (0..6).map(|_| send(&mut engine, "tell me of tides", None)).collect();
+        let jobs: Vec<_> = (0..4).map(|_| engine.next_job(Lane::Relay, at(0)).unwrap()).collect();
+        configure(&mut engine, |settings| settings.brain = None);
+        engine.apply(Update::Free(jobs[0].run), at(1));
+        assert!(engine.next_job(Lane::Relay, at(1)).is_none());
+        assert_eq!(state(&engine, ids[5]), TaskState::Failed);
+        assert_eq!(state(&engine, ids[1]), TaskState::Working, "it has its job already");
+        assert!(!engine.has_job());
+    }
+
+    #[test]
+    fn the_store_is_not_lowered_to_what_the_memory_skill_would_fill() {
+        let mut engine = engine();
+        for key in 0..60 {
+            let id = send(&mut engine, &format!("remember k{key} = {}", "v".repeat(4000)), None);
+            engine.run_due(at(0));
+            assert_eq!(state(&engine, id), TaskState::Completed);
+        }
+        let bytes = configure(&mut engine, |settings| settings.limits.store_bytes = 64 * 1024);
+        assert!((960_000..1_500_000).contains(&bytes), "{bytes}");
+        let id = send(&mut engine, "recall k1", None);
+        engine.run_due(at(1));
+        assert_eq!(state(&engine, id), TaskState::Completed);
+    }
+
+    #[test]
+    fn a_shorter_wait_for_input_counts_for_those_who_wait_already() {
+        let mut engine = engine();
+        let id = send(&mut engine, "remember", None);
+        engine.run_due(at(0));
+        assert_eq!(state(&engine, id), TaskState::InputRequired);
+        configure(&mut engine, |settings| settings.limits.input_wait = Duration::from_secs(1));
+        assert_eq!(engine.deadline(), Some(Duration::from_secs(1)));
+        engine.tick(at(1));
+        assert_eq!(state(&engine, id), TaskState::Failed);
+    }
+
+    #[test]
+    fn webhooks_taken_before_they_were_switched_off_are_told() {
+        let mut engine = engine();
+        let id = send_with(&mut engine, "tell me of tides", None, Some(hook()));
+        configure(&mut engine, |settings| settings.push = None);
+        let job = engine.next_job(Lane::Relay, at(1)).unwrap();
+        let end = TurnEnd { finish: Reason::Stop, usage: Usage::default() };
+        engine.apply(Update::Ended(job.run, End::Turn(Ok(end))), at(1));
+        let post = engine.next_job(Lane::Push, at(1)).expect("it is told");
+        engine.apply(Update::Ended(post.run, End::Post(Ok(()))), at(1));
+        assert_eq!(engine.pushes().reserved(), 0);
+        let list = Operation::ListHooks { id };
+        let refused = engine.handle(list, &Scope::of(Principal::Local), at(1));
+        assert!(matches!(refused, Err(A2aError::PushNotificationNotSupported)));
     }
 
     #[test]

@@ -100,6 +100,8 @@ struct Running {
 #[derive(Debug)]
 pub struct Pushes {
     policy: Option<Policy>,
+    /// Whether webhooks are taken now; those that were taken before are told until their tasks have ended.
+    is_open: bool,
     entries: heapless::Vec<Entry, PUSHES>,
     running: heapless::Vec<Running, PUSH_THREADS>,
     runs: u32,
@@ -118,6 +120,7 @@ impl Pushes {
     pub fn new(policy: Option<Policy>) -> Self {
         Self {
             policy,
+            is_open: policy.is_some(),
             entries: heapless::Vec::new(),
             running: heapless::Vec::new(),
             runs: 0,
@@ -132,7 +135,14 @@ impl Pushes {
 
     /// What the configuration says, when it allows webhooks at all.
     pub const fn policy(&self) -> Option<&Policy> {
-        self.policy.as_ref()
+        if self.is_open { self.policy.as_ref() } else { None }
+    }
+
+    /// The configuration says something else now.
+    pub fn set_policy(&mut self, policy: Option<Policy>) {
+        self.is_open = policy.is_some();
+        self.policy = policy.or(self.policy);
+        self.is_parked = false;
     }
 
     /// Whether one more webhook of an unfinished task of `caller` finds a place.

@@ -263,6 +263,11 @@ impl Queue {
         bound.saturating_sub(self.running_in(lane))
     }
 
+    /// Puts other bounds in force; what waits and runs already goes on.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        (self.bounds, self.is_parked) = (bounds, false);
+    }
+
     /// The bounds.
     pub fn bounds(&self) -> Bounds {
         self.bounds

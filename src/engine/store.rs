@@ -172,6 +172,15 @@ impl Store {
         }
     }
 
+    /// Puts other bounds in force; the bytes are the budget's. Finished tasks go until the rest fits; unfinished ones
+    /// stay and may still grow as far as they might when they came.
+    pub fn set_limits(&mut self, limits: &Limits) {
+        self.limits = limits.clone();
+        let is_over =
+            |it: &Self| it.len() > it.limits.tasks || it.budget.used() > it.budget.limit();
+        while is_over(self) && self.evict() {}
+    }
+
     /// Stores a task that `make` builds from its fresh id.
     ///
     /// # Errors
@@ -236,13 +245,17 @@ impl Store {
     }
 
     fn free_slot(&mut self) -> Option<usize> {
+        // More than one too many only after a bound was lowered.
+        while self.len() >= self.limits.tasks.min(TASKS) {
+            if !self.evict() {
+                return None;
+            }
+        }
         if let Some(at) = self.free.pop() {
             return Some(usize::from(at));
         }
-        if self.slots.len() < self.limits.tasks && self.slots.push(None).is_ok() {
-            return Some(self.slots.len() - 1);
-        }
-        self.evict().then(|| self.free.pop().map(usize::from)).flatten()
+        self.slots.push(None).ok()?;
+        Some(self.slots.len() - 1)
     }
 
     fn give_back(&mut self, at: usize) {
@@ -280,7 +293,7 @@ impl Store {
 
     /// Makes room for bytes that are leased by others from the same budget. `false` when there is none.
     pub fn make_room(&mut self, bytes: usize) -> bool {
-        while self.budget.limit() - self.budget.used() < bytes {
+        while self.budget.limit().saturating_sub(self.budget.used()) < bytes {
             if !self.evict() {
                 return false;
             }
@@ -331,13 +344,13 @@ impl Store {
     /// When the task, its caller's share or the store would be full; nothing has changed then.
     pub fn grow(&mut self, at: usize, more: usize) -> Result<(), Full> {
         let Some(slot) = self.slot(at) else { return Err(Full::Task) };
-        let tally = slot.tally;
-        if slot.lease.bytes() + more > self.limits.task_bytes() {
+        let (tally, store_bytes) = (slot.tally, slot.lease.within());
+        if slot.lease.bytes() + more > store_bytes / 4 {
             return Err(Full::Task);
         }
         // A share is of unfinished tasks; by now the tally may be another caller's.
         let counts = !slot.task.status.state.is_final();
-        if counts && self.tallies[tally].bytes + more > self.limits.store_bytes / 4 * 3 {
+        if counts && self.tallies[tally].bytes + more > store_bytes / 4 * 3 {
             return Err(Full::Share);
         }
         loop {
@@ -635,6 +648,33 @@ mod tests {
     }
 
     #[test]
+    fn lowered_bounds_evict_what_is_finished_and_let_the_rest_end() {
+        let budget = Budget::new(1 << 18);
+        let (mut store, mut ids) = (Store::new(&limits(6, 1 << 18), budget.clone()), ids());
+        let text = "x".repeat(1 << 14);
+        let slots: Vec<_> = (0..6).map(|_| add(&mut store, &mut ids, &text).unwrap()).collect();
+        for at in &slots[..3] {
+            finish(&mut store, *at);
+        }
+        budget.set_limit(1 << 16);
+        store.set_limits(&limits(2, 1 << 16));
+        assert_eq!((store.len(), store.live()), (3, 3));
+        assert_eq!(store.grow(slots[5], 1 << 15), Ok(()));
+        let other = Principal::Address([192, 0, 2, 1].into());
+        assert_eq!(add_for(&mut store, &mut ids, "x", &other), Err(Full::Store));
+        for at in &slots[3..] {
+            finish(&mut store, *at);
+        }
+        let late = add(&mut store, &mut ids, "x").unwrap();
+        assert_eq!((store.len(), store.live()), (2, 1));
+        assert_eq!(store.grow(late, 1 << 14), Err(Full::Task));
+        budget.set_limit(1 << 18);
+        store.set_limits(&limits(6, 1 << 18));
+        assert_eq!(store.grow(late, 1 << 14), Ok(()));
+        assert!((0..4).all(|_| add(&mut store, &mut ids, "x").is_ok()));
+    }
+
+    #[test]
     fn an_old_id_does_not_find_the_slots_next_task() {
         let (mut store, mut ids) = (Store::new(&limits(1, 1 << 20), Budget::new(1 << 20)), ids());
         let at = add(&mut store, &mut ids, "x").unwrap();
@@ -656,7 +696,12 @@ mod tests {
             for _ in 0..200 {
                 let at = random.below(24);
                 let is_live = store.slot(at).is_some_and(|slot| !slot.task.status.state.is_final());
-                match random.below(5) {
+                match random.below(6) {
+                    5 => {
+                        let (tasks, bytes) = (4 + random.below(20), (16 + random.below(80)) << 10);
+                        budget.set_limit(bytes);
+                        store.set_limits(&limits(tasks, bytes));
+                    }
                     0 | 1 => {
                         let text = "x".repeat(random.below(4000));
                         let _ = add_for(&mut store, &mut ids, &text, &callers[random.below(2)]);

@@ -75,8 +75,14 @@ impl Room {
 impl Bodies {
     /// `bytes` for all bodies, and a little beside for small ones.
     pub fn new(bytes: usize) -> Self {
-        let replies = Budget::new(bytes / 8 * 5);
+        let replies = Budget::new(share_of_replies(bytes));
         Self { all: Budget::new(bytes), spare: Budget::new(SPARE_BODIES), replies }
+    }
+
+    /// From now on `bytes` for all bodies. What is held above them stays until it is sent.
+    pub fn set_limit(&self, bytes: usize) {
+        self.all.set_limit(bytes);
+        self.replies.set_limit(share_of_replies(bytes));
     }
 
     /// Bytes leased now.
@@ -133,6 +139,10 @@ impl Bodies {
         *lease = self.all.take(wanted).or_else(small);
         if lease.is_some() { Ok(()) } else { Err(BodyError::NoRoom) }
     }
+}
+
+const fn share_of_replies(bytes: usize) -> usize {
+    bytes / 8 * 5
 }
 
 /// Reads a request's body to its end. Only what has come is leased, not what was announced.
@@ -323,7 +333,7 @@ impl StreamPermit {
     /// `None` when as many streams are open as may be.
     pub fn take(front: &Rc<Front>) -> Option<Self> {
         let open = front.streams.get();
-        (open < front.limits.streams).then(|| {
+        (open < front.limits.get().streams).then(|| {
             front.streams.set(open + 1);
             Self(front.clone())
         })
@@ -462,6 +472,20 @@ mod tests {
         assert!(matches!(bodies.room(700_000), Err(A2aError::UnsupportedOperation(_))));
         let _held = bodies.room(600_000).unwrap();
         assert!(matches!(bodies.room(600_000), Err(A2aError::Busy { .. })));
+    }
+
+    #[test]
+    fn lowered_bounds_leave_what_is_held_and_refuse_what_is_new() {
+        let bodies = Bodies::new(1024 * 1024);
+        let room = bodies.room(600_000).unwrap();
+        let mut lease = None;
+        bodies.cover(&mut lease, 30_000).unwrap();
+        bodies.set_limit(64 * 1024);
+        assert!(matches!(bodies.room(20_000), Err(A2aError::Busy { .. })));
+        assert_eq!(bodies.cover(&mut None, 10_000), Err(BodyError::NoRoom));
+        bodies.cover(&mut lease, 60_000).unwrap();
+        drop((room, lease));
+        assert!(bodies.room(20_000).is_ok());
     }
 
     #[test]

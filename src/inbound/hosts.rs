@@ -16,7 +16,7 @@ use crate::inbound::service::Peer;
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The names of this agent, beside those that every connection brings along.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Hosts {
     /// In lower case; one that begins with `*.` stands for every name with one label more.
     names: Vec<String>,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::base::limits::CONNECTIONS;
 use crate::inbound::io::{Progress, Scratch, Socket, Waits, scratch};
@@ -42,7 +42,6 @@ struct Door {
     scratch: Scratch,
     /// Open connections of each address but loopback.
     addresses: RefCell<heapless::LinearMap<IpAddr, usize, CONNECTIONS>>,
-    left: Notify,
 }
 
 /// One open connection.
@@ -66,7 +65,7 @@ impl Drop for Permit {
                 addresses.remove(&address);
             }
         }
-        self.door.left.notify_one();
+        self.door.front.left.notify_one();
     }
 }
 
@@ -76,14 +75,13 @@ pub async fn run(listener: TcpListener, front: Rc<Front>, mut stop: watch::Recei
         front,
         scratch: scratch(),
         addresses: RefCell::new(heapless::LinearMap::new()),
-        left: Notify::new(),
     });
     loop {
-        let full = door.front.connections.get() >= door.front.limits.connections + RESERVE;
+        let full = door.front.connections.get() >= door.front.limits.get().connections + RESERVE;
         tokio::select! {
             biased;
             _ = stop.changed() => return,
-            () = door.left.notified(), if full => {}
+            () = door.front.left.notified(), if full => {}
             accepted = listener.accept(), if !full => match accepted {
                 Ok((stream, address)) => admit(&door, stream, address, &stop),
                 Err(error) => {
@@ -96,7 +94,7 @@ pub async fn run(listener: TcpListener, front: Rc<Front>, mut stop: watch::Recei
 }
 
 fn admit(door: &Rc<Door>, stream: TcpStream, address: SocketAddr, stop: &watch::Receiver<bool>) {
-    let limits = &door.front.limits;
+    let limits = door.front.limits.get();
     let ip = address.ip().to_canonical();
     let mut counted = None;
     if !ip.is_loopback() {
@@ -140,7 +138,7 @@ async fn connection(
     socket: Socket,
     mut stop: watch::Receiver<bool>,
 ) {
-    let header_bytes = front.limits.header_bytes;
+    let header_bytes = front.limits.get().header_bytes;
     let address = peer.address;
     let service = service_fn(move |request| {
         // Said at once: hyper polls the socket before it polls the future.

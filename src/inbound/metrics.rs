@@ -22,7 +22,7 @@ use crate::inbound::service::{Front, Peer, with_type};
 use crate::work::Lane;
 
 /// Bytes of the page with room to spare: it is written in one piece, and never moves.
-const CAPACITY: usize = 12 * 1024;
+const CAPACITY: usize = 13 * 1024;
 
 /// A start that is told anew within so many hundredths of a second is the same one: two clocks are read.
 const SAME_START_CS: u64 = 200;
@@ -156,7 +156,7 @@ fn requests(page: &mut Page, counters: &Counters) {
 }
 
 fn connections(page: &mut Page, front: &Front) {
-    let limits = &front.limits;
+    let limits = front.limits.get();
     let [accepted, turned_away] = front.counters.connections.counts();
     page.gauge("tetherlet_connections", "Connections open now.", front.connections.get() as u64);
     page.gauge(
@@ -187,7 +187,7 @@ fn tasks(page: &mut Page, front: &Front, engine: &Engine) {
     }
     page.family("tetherlet_tasks", Kind::Gauge, "Tasks in the store, by state.");
     page.each("state", &TaskState::ALL.map(spoken), &stored);
-    let limit = front.limits.tasks.min(TASKS) as u64;
+    let limit = front.limits.get().tasks.min(TASKS) as u64;
     page.gauge("tetherlet_tasks_limit", "Tasks that the store keeps.", limit);
     page.counter("tetherlet_tasks_submitted_total", "Tasks taken.", stats.submitted);
     page.family("tetherlet_tasks_finished_total", Kind::Counter, "Tasks ended, by final state.");
@@ -274,7 +274,7 @@ fn process(page: &mut Page, process: &Process, started_cs: u64) {
 /// When the agent started, on the clock as it stands now: a small machine may learn the time long after its start.
 /// Told alike every time, because a new start looks like a new process.
 fn started_cs(front: &Front, now: Now) -> u64 {
-    let age_ms = now.mono.saturating_sub(front.about.started).as_millis();
+    let age_ms = now.mono.saturating_sub(front.about.get().started).as_millis();
     let age_ms = u64::try_from(age_ms).unwrap_or(u64::MAX);
     let started = &front.counters.started;
     started.set(same_start(started.get(), now.unix_ms.saturating_sub(age_ms) / 10));
@@ -288,19 +288,15 @@ const fn same_start(told: u64, computed: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::{Cell, RefCell};
     use std::time::Duration;
 
     use super::*;
     use crate::a2a::card::{Card, Facts, Form, Identity, Security};
     use crate::base::ids::Ids;
     use crate::base::limits::{Limits, SMALL_REPLY};
-    use crate::config::Listen;
     use crate::engine::Settings;
     use crate::engine::queue::Bounds;
-    use crate::inbound::body::Bodies;
     use crate::inbound::cell::EngineCell;
-    use crate::inbound::hosts::Hosts;
     use crate::inbound::pages::About;
 
     fn front() -> Rc<Front> {
@@ -343,20 +339,8 @@ mod tests {
             metrics_open: false,
         };
         let ids = Ids::new(Box::new(|bytes| bytes.fill(1)));
-        Rc::new(Front {
-            cell: EngineCell::new(Engine::new(settings, ids)),
-            card: Card::new(&facts),
-            auth: RefCell::default(),
-            tries: RefCell::default(),
-            about,
-            in_flight: Bodies::new(limits.in_flight_bytes),
-            limits,
-            hosts: RefCell::new(Hosts::new("", &Listen::default())),
-            streams: Cell::new(0),
-            connections: Cell::new(0),
-            requests: Cell::new(0),
-            counters: Counters::default(),
-        })
+        let cell = EngineCell::new(Engine::new(settings, ids));
+        Rc::new(Front::new(cell, Card::new(&facts), about, limits))
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod counters;
 pub mod hosts;
 pub mod io;
 pub mod listen;
+pub mod live;
 pub mod metrics;
 pub mod pages;
 pub mod process;

@@ -54,7 +54,7 @@ pub fn detail(front: &Rc<Front>) -> String {
 
 /// `/status.json`: the one object behind `tetherlet status`.
 pub fn status(front: &Rc<Front>) -> String {
-    let about = &front.about;
+    let (about, limits) = (front.about.get(), front.limits.get());
     let mut json = Json::with_capacity(1024);
     json.open_object();
     json.member("name", &about.name);
@@ -71,6 +71,9 @@ pub fn status(front: &Rc<Front>) -> String {
         json.open_array();
         if about.open {
             json.string("open to the network without authentication (--trust-lan)");
+        }
+        for warning in front.warnings.get().iter() {
+            json.string(warning);
         }
         json.close_array();
         json.key("model");
@@ -90,7 +93,7 @@ pub fn status(front: &Rc<Front>) -> String {
             "tasks",
             &[
                 ("stored", store.len() as u64),
-                ("limit", front.limits.tasks.min(TASKS) as u64),
+                ("limit", limits.tasks.min(TASKS) as u64),
                 ("working", store.count(TaskState::Working) as u64),
                 ("inputRequired", store.count(TaskState::InputRequired) as u64),
                 ("submitted", stats.submitted),
@@ -127,9 +130,9 @@ pub fn status(front: &Rc<Front>) -> String {
             &[
                 ("requests", front.requests.get()),
                 ("connections", front.connections.get() as u64),
-                ("connectionsLimit", front.limits.connections as u64),
+                ("connectionsLimit", limits.connections as u64),
                 ("streams", front.streams.get() as u64),
-                ("streamsLimit", front.limits.streams as u64),
+                ("streamsLimit", limits.streams as u64),
             ],
         );
         object(

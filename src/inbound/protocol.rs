@@ -15,7 +15,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::{sleep, timeout};
 
 use crate::a2a::binding::Binding;
-use crate::a2a::card::Extension;
+use crate::a2a::card::{Card, Extension};
 use crate::a2a::dialect::{Dialect, Version};
 use crate::a2a::error::{A2aError, Busy};
 use crate::a2a::jsonrpc::{self, Id};
@@ -135,14 +135,7 @@ pub async fn call(
     caller: &Caller,
     request: Box<Request<Incoming>>,
 ) -> Response<Reply> {
-    let extensions = front.card.extensions();
-    if extensions.is_empty() {
-        return answer(front, peer, caller, request, None).await;
-    }
-    let offered = |extension: &&Extension| offers(&request, extension.uri);
-    let missing = extensions.iter().find(|extension| extension.required && !offered(extension));
-    let missing = missing.map(|extension| extension.uri);
-    let active: Vec<&str> = extensions.iter().filter(offered).map(|active| active.uri).collect();
+    let (missing, active) = extensions(&front.card.get(), &request);
     let mut response = answer(front, peer, caller, request, missing).await;
     if let Ok(active) = HeaderValue::from_str(&active.join(", "))
         && !active.is_empty()
@@ -152,6 +145,18 @@ pub async fn call(
         }
     }
     response
+}
+
+/// The first extension that a request had to list and does not, and those that it lists.
+fn extensions(
+    card: &Card,
+    request: &Request<Incoming>,
+) -> (Option<&'static str>, Vec<&'static str>) {
+    let offered = |extension: &&Extension| offers(request, extension.uri);
+    let known = card.extensions();
+    let missing = known.iter().find(|extension| extension.required && !offered(extension));
+    let active = known.iter().filter(offered).map(|active| active.uri).collect();
+    (missing.map(|extension| extension.uri), active)
 }
 
 /// `missing` is an extension that the request had to list; its refusal waits until it can name the request.
@@ -252,13 +257,14 @@ async fn collect(
         });
         return Err(A2aError::MediaType(format!("{got}; send application/json")));
     }
-    let limit = front.limits.body_bytes;
+    let limits = front.limits.get();
+    let limit = limits.body_bytes;
     let collected = {
         let mut collecting = pin!(body::collect(request.body_mut(), limit, &front.in_flight));
         // Most bodies come with their head: then there is nothing to time.
         match poll_fn(|context| Poll::Ready(collecting.as_mut().poll(context))).await {
             Poll::Ready(collected) => Ok(collected),
-            Poll::Pending => timeout(front.limits.body_wait, collecting).await,
+            Poll::Pending => timeout(limits.body_wait, collecting).await,
         }
     };
     match collected {
@@ -307,7 +313,7 @@ fn ask(
     (asked, body): (&Asked<'_>, &[u8]),
     missing: Option<&'static str>,
 ) -> Result<Said, A2aError> {
-    let depth = front.limits.json_depth;
+    let depth = front.limits.get().json_depth;
     let (operation, tenant) = match asked {
         Asked::Rest(target, method, query) => target.operation(*method, query, body, depth)?,
         Asked::Rpc(version) => match jsonrpc::decode(body, depth, *version) {
@@ -458,9 +464,10 @@ fn say(
         }
         Outcome::Done => reply(binding.done()),
         Outcome::ExtendedCard => {
+            let card = front.card.get();
             let card = match binding.dialect {
-                Dialect::V1 => &front.card.extended,
-                Dialect::V03 | Dialect::Proto03 => &front.card.extended_v03,
+                Dialect::V1 => &card.extended,
+                Dialect::V03 | Dialect::Proto03 => &card.extended_v03,
             };
             match card {
                 // What it tells is for who is known, by name or for being on this machine.

@@ -12,6 +12,7 @@ use hyper::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
+use tokio::sync::Notify;
 
 use crate::a2a::card::{Card, JWKS_PATH};
 use crate::a2a::error::{A2aError, Busy};
@@ -25,32 +26,37 @@ use crate::inbound::cell::EngineCell;
 use crate::inbound::counters::Counters;
 use crate::inbound::hosts::{Authority, Hosts};
 use crate::inbound::io::Progress;
+use crate::inbound::live::Live;
 use crate::inbound::protocol::{Way, call, refusal};
 use crate::inbound::{metrics, pages};
 
-/// What every connection serves.
+/// What every connection serves. A reload exchanges what is [`Live`].
 #[derive(Debug)]
 pub struct Front {
     /// The engine.
     pub cell: EngineCell,
     /// The agent card.
-    pub card: Card,
+    pub card: Live<Card>,
     /// Who may ask.
-    pub auth: RefCell<Rc<Auth>>,
+    pub auth: Live<Auth>,
     /// Who asked with wrong tokens.
     pub tries: RefCell<Tries>,
-    /// What pages tell about the agent.
-    pub about: pages::About,
-    /// The bounds.
-    pub limits: Limits,
     /// The names that requests may call this agent by.
-    pub hosts: RefCell<Hosts>,
+    pub hosts: Live<Hosts>,
+    /// What pages tell about the agent.
+    pub about: Live<pages::About>,
+    /// The bounds. Those of a connection are the ones it began with.
+    pub limits: Live<Limits>,
+    /// What the status warns of: a reload that failed, and what waits for a restart.
+    pub warnings: Live<Vec<String>>,
     /// Bytes of request bodies.
     pub in_flight: Bodies,
     /// Event streams open now.
     pub streams: Cell<usize>,
     /// Connections open now.
     pub connections: Cell<usize>,
+    /// Rung when there may be room for a connection.
+    pub left: Notify,
     /// Requests since the start.
     pub requests: Cell<u64>,
     /// What `/metrics` tells of them.
@@ -58,11 +64,37 @@ pub struct Front {
 }
 
 impl Front {
+    /// A front that has served nobody, and would serve everybody.
+    pub fn new(cell: EngineCell, card: Card, about: pages::About, limits: Limits) -> Self {
+        Self {
+            cell,
+            card: Live::new(card),
+            auth: Live::default(),
+            tries: RefCell::default(),
+            hosts: Live::default(),
+            about: Live::new(about),
+            in_flight: Bodies::new(limits.in_flight_bytes),
+            limits: Live::new(limits),
+            warnings: Live::default(),
+            streams: Cell::new(0),
+            connections: Cell::new(0),
+            left: Notify::new(),
+            requests: Cell::new(0),
+            counters: Counters::default(),
+        }
+    }
+
     /// Who sent a request.
     fn caller(&self, peer: &Peer, request: &Request<Incoming>) -> Result<Caller, A2aError> {
-        let auth = self.auth.borrow();
         let mut tries = self.tries.borrow_mut();
-        auth.caller(request.headers(), peer.ip(), None, &mut tries, Now::read())
+        self.auth.get().caller(request.headers(), peer.ip(), None, &mut tries, Now::read())
+    }
+
+    /// Puts other bounds in force. What is above them stays, and nothing new is taken until it fits.
+    pub fn set_limits(&self, limits: Limits) {
+        self.in_flight.set_limit(limits.in_flight_bytes);
+        self.limits.replace(limits);
+        self.left.notify_one();
     }
 }
 
@@ -136,7 +168,7 @@ async fn answer(
                 plain(peer, StatusCode::OK, "ready")
             }
         }
-        "/metrics" if get && front.about.metrics_open => metrics::reply(front, peer),
+        "/metrics" if get && front.about.get().metrics_open => metrics::reply(front, peer),
         "/health/detail" | "/status.json" | "/metrics" | "/agents" if get => {
             match caller().and_then(|caller| may_read(path, &caller)) {
                 Ok(()) => inside(front, peer, path),
@@ -150,7 +182,7 @@ async fn answer(
         "/.well-known/agent-card.json" | "/.well-known/agent.json" if get => {
             card(front, peer, &request)
         }
-        JWKS_PATH if get => match &front.card.jwks {
+        JWKS_PATH if get => match &front.card.get().jwks {
             Some(jwks) => with_type(peer, StatusCode::OK, JSON, jwks.clone()),
             None => plain(peer, StatusCode::NOT_FOUND, "not found: the agent card is not signed"),
         },
@@ -171,7 +203,7 @@ async fn answer(
 fn inside(front: &Rc<Front>, peer: &Peer, path: &str) -> Response<Reply> {
     let json = |text| with_type(peer, StatusCode::OK, JSON, text);
     match path {
-        "/agents" => json(format!("[{}]", front.card.json)),
+        "/agents" => json(format!("[{}]", front.card.get().json)),
         "/health/detail" => json(pages::detail(front)),
         "/metrics" => metrics::reply(front, peer),
         _ => json(pages::status(front)),
@@ -218,7 +250,7 @@ pub fn hinted(mut response: Response<Reply>, error: &A2aError) -> Response<Reply
 /// Whether a request is HTTP, and meant for this agent.
 fn admissible(front: &Front, peer: &Peer, request: &Request<Incoming>) -> Result<(), A2aError> {
     let host = well_formed(request).map_err(A2aError::BadHttp)?;
-    let hosts = front.hosts.borrow();
+    let hosts = front.hosts.get();
     hosts.check(host, request.headers(), peer).map_err(A2aError::WrongSite)
 }
 
@@ -272,7 +304,7 @@ fn well_formed(request: &Request<Incoming>) -> Result<Option<Authority<'_>>, &'s
 }
 
 fn card(front: &Rc<Front>, peer: &Peer, request: &Request<Incoming>) -> Response<Reply> {
-    let card = &front.card;
+    let card = front.card.get();
     let headers = request.headers();
     // The date counts only without tags (RFC 9110 §13.1.3).
     let known = if headers.contains_key(IF_NONE_MATCH) {

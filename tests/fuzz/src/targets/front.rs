@@ -1,6 +1,6 @@
 //! The HTTP front door over a connection in memory: hyper and the service as they run, without socket or clock.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future as _;
 use std::io;
@@ -20,9 +20,7 @@ use tetherlet::config::Listen;
 use tetherlet::engine::queue::Bounds;
 use tetherlet::engine::skills::available;
 use tetherlet::engine::{Engine, Settings};
-use tetherlet::inbound::body::Bodies;
 use tetherlet::inbound::cell::EngineCell;
-use tetherlet::inbound::counters::Counters;
 use tetherlet::inbound::hosts::Hosts;
 use tetherlet::inbound::io::Progress;
 use tetherlet::inbound::pages::About;
@@ -116,34 +114,24 @@ fn front() -> Rc<Front> {
         metrics_open: false,
     };
     let ids = Ids::new(Box::new(|bytes| bytes.fill(0x5a)));
-    Rc::new(Front {
-        cell: EngineCell::new(Engine::new(settings, ids)),
-        card: Card::new(&Facts {
-            identity: &identity,
-            skills: &available(false),
-            form: Form::Union,
-            push: false,
-            security: Security::default(),
-            extensions: &[],
-            inside: None,
-            signer: None,
-            start_unix_ms: 0,
-        }),
-        auth: RefCell::default(),
-        tries: RefCell::default(),
-        about,
-        in_flight: Bodies::new(limits.in_flight_bytes),
-        limits,
-        // Those of the seeds.
-        hosts: RefCell::new(Hosts::new(
-            "box",
-            &Listen { hosts: Some("x".to_owned()), ..Listen::default() },
-        )),
-        streams: Cell::new(0),
-        connections: Cell::new(1),
-        requests: Cell::new(0),
-        counters: Counters::default(),
-    })
+    let card = Card::new(&Facts {
+        identity: &identity,
+        skills: &available(false),
+        form: Form::Union,
+        push: false,
+        security: Security::default(),
+        extensions: &[],
+        inside: None,
+        signer: None,
+        start_unix_ms: 0,
+    });
+    let cell = EngineCell::new(Engine::new(settings, ids));
+    let front = Front::new(cell, card, about, limits);
+    // Those of the seeds.
+    front
+        .hosts
+        .replace(Hosts::new("box", &Listen { hosts: Some("x".to_owned()), ..Listen::default() }));
+    Rc::new(front)
 }
 
 /// Does what a thread would do.
