@@ -275,7 +275,8 @@ fn ways_out(error: &DaemonError, host: &str, arguments: &[OsString]) -> String {
         "{error} ({host} is not loopback).\n\
          To serve this machine only:\n    tetherlet {local}\n\
          To serve whoever has a token:\n    \
-         A2A_AUTH_TOKENS=me:$(tetherlet token new) tetherlet {with_token}\n\
+         tetherlet token new --file me.token\n    \
+         A2A_AUTH_TOKENS=me:$(cat me.token) tetherlet {with_token}\n\
          To serve everybody on a network you trust, without authentication:\n    tetherlet {open}"
     )
 }

@@ -297,7 +297,7 @@ fn front(loaded: &Loaded, address: SocketAddr) -> Front {
     #[expect(clippy::disallowed_methods, reason = "no setting: no build that anyone runs has it")]
     let engine = engine.playing(&std::env::var("CONFORMANCE_KIT").unwrap_or_default());
     let front = Front::new(EngineCell::new(engine), card, about, config.limits.clone());
-    front.auth.replace(Auth::new(config));
+    front.set_auth(Auth::new(config));
     front.hosts.replace(Hosts::new(&device::hostname(), &config.listen));
     front
 }

@@ -23,7 +23,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::a2a::error::{A2aError, Busy};
 use crate::a2a::model::{Artifact, Message, Part, Parts, Status, Task, TaskState};
-use crate::a2a::op::{Hook, Operation, Scope, Send};
+use crate::a2a::op::{Hook, Operation, Principal, Scope, Send};
 use crate::a2a::write::{View, message_len, task_len};
 use crate::base::budget::Budget;
 use crate::base::clock::Now;
@@ -1021,6 +1021,11 @@ impl Engine {
         }
     }
 
+    /// Who sent the task with this id.
+    pub fn owner(&self, id: TaskId) -> Option<&Principal> {
+        self.slot(id).map(|slot| &slot.caller)
+    }
+
     /// The task with this id.
     pub fn task(&self, id: TaskId) -> Option<&Task> {
         self.slot(id).map(|slot| &slot.task)
@@ -1112,7 +1117,6 @@ mod tests {
     use super::*;
     use crate::a2a::dialect::Dialect;
     use crate::a2a::model::{MessageId, Role};
-    use crate::a2a::op::Principal;
     use crate::engine::hooks::HOOKS;
     use crate::llm::{Finish as Reason, Usage};
 

@@ -22,6 +22,8 @@ const TRIES: u32 = 10;
 const REFILL: Duration = Duration::from_secs(6);
 /// Addresses whose wrong tokens are counted at a time; the one that has been quiet longest makes room.
 const ADDRESSES: usize = 64;
+/// Before the name of a certificate that no section names.
+const CERTIFICATE: &str = "certificate ";
 /// Longest token that is looked at, in bytes.
 const TOKEN: usize = 8 * 1024;
 
@@ -136,6 +138,16 @@ impl Auth {
         self.required
     }
 
+    /// Whether somebody who was let in once would be today, as far as the name tells.
+    pub fn knows(&self, who: &Principal) -> bool {
+        match who {
+            Principal::Named(name) => {
+                name.starts_with(CERTIFICATE) || self.entries.iter().any(|it| it.name == *name)
+            }
+            Principal::Local | Principal::Address(_) => !self.required,
+        }
+    }
+
     /// Who sent a request with these headers from `address`.
     ///
     /// # Errors
@@ -206,7 +218,7 @@ impl Auth {
         match named {
             Some(entry) => entry.caller(),
             None => Caller {
-                who: Principal::Named(format!("certificate {}", certificate.name()).into()),
+                who: Principal::Named(format!("{CERTIFICATE}{}", certificate.name()).into()),
                 rights: Rights::ALL,
             },
         }

@@ -319,6 +319,8 @@ pub struct Feed {
     /// The first event, already written.
     first: Option<Bytes>,
     ended: bool,
+    /// Changes of the callers that this stream has outlived.
+    auth_changes: u32,
     /// Bytes of the next event, which found no room when it was measured.
     wanted: usize,
     ping: Pin<Box<Sleep>>,
@@ -357,6 +359,7 @@ impl Feed {
         permit: StreamPermit,
     ) -> Self {
         let ping = Box::pin(sleep(PING_EVERY));
+        let auth_changes = reader.front.auth_changes.get();
         let first = Some(first);
         Self {
             reader,
@@ -365,6 +368,7 @@ impl Feed {
             until_final,
             first,
             ended: false,
+            auth_changes,
             wanted: 0,
             ping,
             _stream: permit,
@@ -381,6 +385,16 @@ impl Feed {
         let id = self.reader.id;
         let front = &self.reader.front;
         front.cell.register(id.slot(), context);
+        let auth_changes = front.auth_changes.get();
+        if self.auth_changes != auth_changes {
+            self.auth_changes = auth_changes;
+            let auth = front.auth.get();
+            // Who follows a task of a known caller is that caller.
+            if !front.cell.with(|engine, _| engine.owner(id).is_some_and(|who| auth.knows(who))) {
+                self.ended = true;
+                return Poll::Ready(None);
+            }
+        }
         if !front.in_flight.has_room(self.wanted) {
             return self.wait_for_room(context);
         }

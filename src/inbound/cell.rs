@@ -74,6 +74,11 @@ impl EngineCell {
         self.wake(1 << (slot % SHARDS));
     }
 
+    /// Has every reader look again.
+    pub fn wake_all(&self) {
+        self.wake(u64::MAX);
+    }
+
     fn wake(&self, mut touched: u64) {
         while touched != 0 {
             let shard = touched.trailing_zeros() as usize;

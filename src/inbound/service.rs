@@ -39,6 +39,8 @@ pub struct Front {
     pub card: Live<Card>,
     /// Who may ask.
     pub auth: Live<Auth>,
+    /// How often that changed.
+    pub auth_changes: Cell<u32>,
     /// Who asked with wrong tokens.
     pub tries: RefCell<Tries>,
     /// The names that requests may call this agent by.
@@ -70,6 +72,7 @@ impl Front {
             cell,
             card: Live::new(card),
             auth: Live::default(),
+            auth_changes: Cell::new(0),
             tries: RefCell::default(),
             hosts: Live::default(),
             about: Live::new(about),
@@ -88,6 +91,13 @@ impl Front {
     fn caller(&self, peer: &Peer, request: &Request<Incoming>) -> Result<Caller, A2aError> {
         let mut tries = self.tries.borrow_mut();
         self.auth.get().caller(request.headers(), peer.ip(), None, &mut tries, Now::read())
+    }
+
+    /// Puts other callers in force. The streams of those who are no longer known end.
+    pub fn set_auth(&self, auth: Auth) {
+        self.auth.replace(auth);
+        self.auth_changes.set(self.auth_changes.get() + 1);
+        self.cell.wake_all();
     }
 
     /// Puts other bounds in force. What is above them stays, and nothing new is taken until it fits.
