@@ -15,6 +15,7 @@ use lexopt::Arg::{Long, Short, Value};
 use lexopt::{Parser, ValueExt};
 
 use crate::base::limits::PUSH_THREADS;
+use crate::base::secret::seal_process;
 use crate::cli::help::{HELP, help_of};
 use crate::config::{self, Inputs, Loaded};
 use crate::daemon::{self, DaemonError};
@@ -48,6 +49,7 @@ impl From<std::io::Error> for Failure {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    seal_process();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match dispatch(&arguments) {
         Ok(()) => ExitCode::SUCCESS,

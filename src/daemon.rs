@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -125,9 +124,6 @@ impl std::error::Error for DaemonError {
 /// # Errors
 /// When it cannot start; once it listens, it ends only by a signal.
 pub fn run(loaded: &Loaded) -> Result<(), DaemonError> {
-    // A core would hold keys and everybody's messages.
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    let _ = setrlimit(Resource::Core, none);
     let config = &loaded.config;
     let addresses = listen_addresses(config)?;
     let _state = config.run.state_dir.as_deref().map(lock_state).transpose()?;

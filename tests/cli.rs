@@ -6,6 +6,8 @@ mod support;
 
 use std::io::{BufRead, BufReader, PipeWriter, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
@@ -820,6 +822,44 @@ fn the_agent_is_there_before_any_provider_is_asked() {
     }
     silent.set_nonblocking(true).unwrap();
     assert!(silent.accept().is_err(), "the provider was called although nobody asked");
+}
+
+#[test]
+fn other_programs_of_the_same_user_cannot_read_its_memory() {
+    let home = Home::new();
+    let copy = home.0.join("tetherlet");
+    let mut command = if rustix::process::geteuid().is_root() {
+        // Root's own files in /proc tell nothing, and nobody else may reach the original. It is another process that
+        // copies: a file that is open for writing in a child of this one cannot be started.
+        let mut copied = Command::new("cp");
+        copied.arg(env!("CARGO_BIN_EXE_tetherlet")).arg(&copy);
+        assert!(copied.status().unwrap().success());
+        let mut command = Command::new(&copy);
+        command.uid(65534).gid(65534).env_clear();
+        command
+    } else {
+        program(&home.0)
+    };
+    let agent = Started::new(command.args(["spawn", "--log-level", "debug"]).current_dir("/"));
+    let pid = agent.child.id();
+    let owner = |file: &str| std::fs::metadata(format!("/proc/{pid}/{file}")).unwrap().uid();
+    assert_eq!((owner("environ"), owner("mem")), (0, 0));
+    // It still reads what it tells of itself.
+    let reply = exchange(
+        agent.address,
+        format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", agent.address)
+            .as_bytes(),
+    );
+    for name in [
+        "process_cpu_seconds_total",
+        "process_open_fds",
+        "process_max_fds",
+        "process_resident_memory_bytes",
+        "process_virtual_memory_bytes",
+        "process_threads",
+    ] {
+        assert!(reply.body.contains(&format!("\n{name} ")), "{name}: {}", reply.body);
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -78,6 +79,17 @@ impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Digest(..)")
     }
+}
+
+/// Keeps the memory of this process out of core files and closed to other processes of its user: it holds keys and
+/// everybody's messages.
+///
+/// Root still gets in; where the kernel refuses, all goes on without.
+pub fn seal_process() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = setrlimit(Resource::Core, none);
+    // A core that goes through a pipe, as to systemd, does not ask for the limit.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 #[cfg(test)]
