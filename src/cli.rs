@@ -1,8 +1,11 @@
 //! Arguments to commands, help, exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
+mod cert;
+mod fresh;
 mod help;
 mod list;
 mod remote;
+mod token;
 mod verify;
 
 use std::ffi::OsString;
@@ -14,6 +17,7 @@ use std::process::ExitCode;
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::{Parser, ValueExt};
 
+use crate::base::json::Json;
 use crate::base::limits::PUSH_THREADS;
 use crate::base::secret::seal_process;
 use crate::cli::help::{HELP, help_of};
@@ -90,6 +94,8 @@ fn dispatch(arguments: &[OsString]) -> Result<(), Failure> {
         "card" => verify::card(rest),
         "status" => remote::status(rest),
         "check-config" => check_config(rest),
+        "token" => token::token(rest),
+        "cert" => cert::cert(rest),
         "help" => match rest.first().and_then(|topic| topic.to_str()) {
             None => say(HELP),
             Some(topic) => match help_of(topic) {
@@ -116,12 +122,34 @@ fn unknown_verb(verb: &str) -> Failure {
         "card",
         "status",
         "check-config",
+        "token",
+        "cert",
         "help",
     ];
     let hint = config::problems::nearest(verb, &mut known.iter().copied())
         .map(|near| format!(" (did you mean `{near}`?)"))
         .unwrap_or_default();
     Failure::Usage(format!("no command `{verb}`{hint}; try `tetherlet --help`"))
+}
+
+/// What stands behind `known`, the one word that may follow `verb`.
+fn subcommand<'a>(
+    verb: &str,
+    known: &str,
+    arguments: &'a [OsString],
+) -> Result<&'a [OsString], Failure> {
+    match arguments.split_first() {
+        Some((word, rest)) if word == known => Ok(rest),
+        Some((word, _)) if !word.to_string_lossy().starts_with('-') => {
+            let word = quoted(&word.to_string_lossy());
+            Err(Failure::Usage(format!(
+                "no command `{verb} {word}` (did you mean `{verb} {known}`?); try `tetherlet help {verb}`"
+            )))
+        }
+        _ => Err(Failure::Usage(format!(
+            "`{verb}` needs a word more: `tetherlet {verb} {known}`; try `tetherlet help {verb}`"
+        ))),
+    }
 }
 
 /// What the flags of `run` and of every command that reads the configuration say.
@@ -291,6 +319,13 @@ fn quoted(word: &str) -> String {
     } else {
         format!("'{}'", word.replace('\'', "'\\''"))
     }
+}
+
+/// A text as a value in a configuration file.
+fn toml_text(text: &str) -> String {
+    let mut json = Json::default();
+    json.string(text);
+    json.into_string()
 }
 
 fn check_config(arguments: &[OsString]) -> Result<(), Failure> {

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::{Agent, DEADLINE, Home, exchange, program, reply_of};
 
-const VERBS: [&str; 10] = [
+const VERBS: [&str; 12] = [
     "run",
     "spawn",
     "send",
@@ -26,6 +26,8 @@ const VERBS: [&str; 10] = [
     "card",
     "status",
     "check-config",
+    "token new",
+    "cert self-signed",
 ];
 
 /// Runs a program that ends by itself, with `input` on its standard input.
@@ -177,10 +179,13 @@ fn help_is_the_same_however_it_is_asked_for() {
     assert!(help.contains("usage: tetherlet"));
     for verb in VERBS {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb}");
-        let own = ask(&["help", verb]);
+        let words: Vec<&str> = verb.split(' ').collect();
+        let own = ask(&["help", words[0]]);
         assert!(own.contains(&format!("tetherlet {verb}")), "{own}");
-        assert_eq!(ask(&[verb, "--help"]), own, "{verb}");
-        assert_eq!(ask(&[verb, "-h"]), own, "{verb}");
+        for flag in ["--help", "-h"] {
+            assert_eq!(ask(&[&words[..], &[flag]].concat()), own, "{verb}");
+            assert_eq!(ask(&[words[0], flag]), own, "{verb}");
+        }
         assert!(own.lines().all(|line| line.len() <= 100), "{own}");
     }
     assert!(help.lines().all(|line| line.len() <= 100), "{help}");
@@ -191,6 +196,7 @@ fn a_command_takes_the_flags_of_its_help_and_no_others() {
     let home = Home::new();
     let helps: Vec<String> = VERBS
         .iter()
+        .map(|verb| verb.split(' ').next().unwrap())
         .map(|verb| printed(&ended(program(&home.0).args(["help", verb]))).to_owned())
         .collect();
     let mut all: Vec<&str> = helps.iter().flat_map(|help| flags_in(help)).collect();
@@ -203,7 +209,9 @@ fn a_command_takes_the_flags_of_its_help_and_no_others() {
         for flag in &all {
             // The last flag is none, so nothing is ever started.
             let given = format!("{flag}=x");
-            let output = ended(program(&home.0).args([verb, given.as_str(), "--no-such-flag"]));
+            let mut command = program(&home.0);
+            command.args(verb.split(' ')).args([given.as_str(), "--no-such-flag"]);
+            let output = ended(&mut command);
             let said = complaint(&output, 2);
             let is_taken = !said.contains(&format!("invalid option '{flag}'"));
             assert_eq!(is_taken, named.contains(flag), "{verb} {flag}: {said}");

@@ -16,6 +16,8 @@ usage: tetherlet [COMMAND] [OPTIONS]
   card [URL]            print an agent card, or verify its signatures
   status [URL]          what the agent does: tasks, memory, model, warnings
   check-config [FILE]   all problems of a configuration at once, and the memory it may take
+  token new [NAME]      make a token for a caller
+  cert self-signed      make a key and a certificate for this machine, or for a client
   help COMMAND          the options of a command
 
 Without URL the agent of this machine is meant (TETHERLET_URL, else listen.host and listen.port
@@ -151,6 +153,34 @@ FILE:LINE:COLUMN: key: rule. Exit code 2 when there is one; otherwise prints the
 
       --config FILE   the same as FILE";
 
+const TOKEN: &str = "\
+usage: tetherlet token new [OPTIONS] [NAME]
+
+Makes a token for the caller NAME (default: client) and prints it, or writes it to a file; then
+says what to put into the agent's configuration, and how the caller uses it. Without --file only
+the token goes to standard output, so that $(tetherlet token new) works.
+
+      --file FILE     write it there, mode 0600, and print where instead
+      --rights LIST   what the caller may do, for the configuration line: any of tasks, push,
+                      card, status, parted by commas (default: all)
+      --force         replace FILE if it exists";
+
+const CERT: &str = "\
+usage: tetherlet cert self-signed [OPTIONS] [NAME...]
+       tetherlet cert self-signed --client NAME [OPTIONS]
+
+Makes a P-256 key and a certificate signed with it, as key.pem (mode 0600) and cert.pem, and
+says what to put into the configuration and how callers trust it. NAME is a host name or address
+under which callers reach this machine (default: the host name, HOST.local, localhost and the
+addresses this machine has now). It is valid from 1970, for machines without a clock.
+
+      --out DIR       write the files there (default: the current directory)
+      --days N        valid for so long (default: 3652, ten years)
+      --ip ADDRESS    one address more, for example that of the router in front; may be repeated
+      --client NAME   for a caller that shows it in place of a token: NAME is a host name or a
+                      URI such as spiffe://home/phone; client-key.pem and client-cert.pem
+      --force         replace files that exist";
+
 /// The help of one command.
 pub fn help_of(verb: &str) -> Option<&'static str> {
     match verb {
@@ -161,6 +191,8 @@ pub fn help_of(verb: &str) -> Option<&'static str> {
         "card" => Some(CARD),
         "status" => Some(STATUS),
         "check-config" => Some(CHECK),
+        "token" => Some(TOKEN),
+        "cert" => Some(CERT),
         "help" | "version" => Some(HELP),
         _ => None,
     }
