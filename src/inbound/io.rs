@@ -1,6 +1,6 @@
-//! A TCP connection as hyper wants it, with the deadlines that hyper has not: idle, slow head, slow reader.
+//! A connection as hyper wants it, with the deadlines that hyper has not: idle, slow head, slow reader.
 //!
-//! The service tells through [`Progress`] what the connection is doing. All connections read through one shared
+//! The service tells through [`Progress`] what the connection is doing, and learns from it what hyper keeps to itself. All connections read through one shared
 //! buffer, because hyper's own can only be filled in place by unsafe code.
 
 use std::cell::{Cell, RefCell};
@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// Bytes read at once.
@@ -54,12 +53,24 @@ pub struct Progress {
     phase: Cell<Phase>,
     /// Counts the changes of phase.
     changes: Cell<u32>,
+    /// Lines that began as [`LENGTH`] and belong to no request yet.
+    lengths: Cell<u32>,
+    /// How much of [`LENGTH`] the last bytes read were.
+    matched: Cell<usize>,
 }
+
+/// The beginning of a header line that gives a body's length, in lower case.
+const LENGTH: &[u8] = b"\ncontent-length:";
 
 impl Progress {
     /// A connection that has not begun a request.
     pub fn new() -> Rc<Self> {
-        Rc::new(Self { phase: Cell::new(Phase::Idle), changes: Cell::new(0) })
+        Rc::new(Self {
+            phase: Cell::new(Phase::Idle),
+            changes: Cell::new(0),
+            lengths: Cell::new(0),
+            matched: Cell::new(0),
+        })
     }
 
     fn enter(&self, phase: Phase) {
@@ -76,12 +87,44 @@ impl Progress {
     pub fn idle(&self) {
         self.enter(Phase::Idle);
     }
+
+    /// Whether the head of the next request has a length that hyper does not show; `shown` says whether it shows one.
+    ///
+    /// hyper hides a length beside a transfer coding, so lines with a length are counted as they pass. Every request
+    /// takes off the line that it shows; what is left is hidden, or belongs to a request that was sent
+    /// before this one was answered. No JSON text has such a line.
+    pub fn hides_length(&self, shown: bool) -> bool {
+        let left = self.lengths.get().saturating_sub(u32::from(shown));
+        self.lengths.set(left);
+        left > 0
+    }
+
+    fn look(&self, mut bytes: &[u8]) {
+        let mut matched = self.matched.get();
+        while let Some(byte) = bytes.first() {
+            if matched == 0 {
+                let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { break };
+                bytes = &bytes[end + 1..];
+                matched = 1;
+            } else if byte.eq_ignore_ascii_case(&LENGTH[matched]) {
+                bytes = &bytes[1..];
+                matched += 1;
+                if matched == LENGTH.len() {
+                    self.lengths.set(self.lengths.get().saturating_add(1));
+                    matched = 0;
+                }
+            } else {
+                matched = 0;
+            }
+        }
+        self.matched.set(matched);
+    }
 }
 
 /// A connection's socket.
 #[derive(Debug)]
-pub struct Socket {
-    stream: TcpStream,
+pub struct Socket<S> {
+    stream: S,
     scratch: Scratch,
     progress: Rc<Progress>,
     waits: Waits,
@@ -90,9 +133,9 @@ pub struct Socket {
     writing: Option<Pin<Box<Sleep>>>,
 }
 
-impl Socket {
+impl<S> Socket<S> {
     /// Wraps an accepted connection.
-    pub fn new(stream: TcpStream, scratch: Scratch, progress: Rc<Progress>, waits: Waits) -> Self {
+    pub fn new(stream: S, scratch: Scratch, progress: Rc<Progress>, waits: Waits) -> Self {
         Self { stream, scratch, progress, waits, reading: None, writing: None }
     }
 
@@ -134,7 +177,7 @@ impl Socket {
     }
 }
 
-impl hyper::rt::Read for Socket {
+impl<S: AsyncRead + Unpin> hyper::rt::Read for Socket<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -151,6 +194,7 @@ impl hyper::rt::Read for Socket {
                 if !filled.is_empty() && this.progress.phase.get() == Phase::Idle {
                     this.progress.enter(Phase::Head);
                 }
+                this.progress.look(filled);
                 buffer.put_slice(filled);
                 Poll::Ready(result)
             }
@@ -162,7 +206,7 @@ impl hyper::rt::Read for Socket {
     }
 }
 
-impl hyper::rt::Write for Socket {
+impl<S: AsyncWrite + Unpin> hyper::rt::Write for Socket<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -204,5 +248,53 @@ impl hyper::rt::Write for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is hidden of `stream`, read in pieces of `step` bytes, once `shown` requests have shown their length.
+    fn hides(stream: &str, step: usize, shown: usize) -> bool {
+        let progress = Progress::new();
+        for piece in stream.as_bytes().chunks(step) {
+            progress.look(piece);
+        }
+        for _ in 0..shown {
+            progress.hides_length(true);
+        }
+        progress.hides_length(false)
+    }
+
+    #[test]
+    fn a_length_that_nobody_shows_is_noticed_however_it_is_cut() {
+        let stream =
+            "POST / HTTP/1.1\r\nHost: x\r\ncOntent-LENGTH:5\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for step in 1..=stream.len() {
+            assert!(hides(stream, step, 0), "{step}");
+            assert!(!hides(stream, step, 1), "{step}");
+            assert!(hides(&stream.replace('\r', ""), step, 0), "{step}");
+            assert!(hides(&stream.repeat(2), step, 1), "{step}");
+            assert!(!hides(&stream.repeat(2), step, 2), "{step}");
+            assert!(
+                hides(&stream.replace("\r\nc", "\r\n\n\ncontent-lenC:\r\nc"), step, 0),
+                "{step}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_lines_are_no_lengths() {
+        for line in
+            ["X-Content-Length: 5", "Content-Length-X: 5", "Content-Type: 5", " Content-Length: 5"]
+        {
+            let stream = format!(
+                "POST / HTTP/1.1\r\n{line}\r\n\r\n{{\n \"content-length:\": 5,\n\"x\": 1}}"
+            );
+            for step in 1..=stream.len() {
+                assert!(!hides(&stream, step, 0), "{line} {step}");
+            }
+        }
     }
 }

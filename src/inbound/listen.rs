@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -132,10 +133,11 @@ fn admit(door: &Rc<Door>, stream: TcpStream, address: SocketAddr, stop: &watch::
     });
 }
 
-async fn connection(
+/// Serves one connection to its end, which comes after the reply under way when `stop` turns true.
+pub async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     front: Rc<Front>,
     peer: Rc<Peer>,
-    socket: Socket,
+    socket: Socket<S>,
     mut stop: watch::Receiver<bool>,
 ) {
     let header_bytes = front.limits.get().header_bytes;
@@ -150,6 +152,7 @@ async fn connection(
     server.max_headers(HEADERS).max_buf_size(header_bytes.max(8 * 1024)).half_close(false);
     let mut connection = std::pin::pin!(server.serve_connection(socket, service));
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
         _ = stop.changed() => {
             connection.as_mut().graceful_shutdown();

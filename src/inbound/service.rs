@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, LAST_MODIFIED, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, HeaderValue,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RETRY_AFTER, TRANSFER_ENCODING,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::sync::Notify;
@@ -259,7 +259,7 @@ pub fn hinted(mut response: Response<Reply>, error: &A2aError) -> Response<Reply
 
 /// Whether a request is HTTP, and meant for this agent.
 fn admissible(front: &Front, peer: &Peer, request: &Request<Incoming>) -> Result<(), A2aError> {
-    let host = well_formed(request).map_err(A2aError::BadHttp)?;
+    let host = well_formed(peer, request).map_err(A2aError::BadHttp)?;
     let hosts = front.hosts.get();
     hosts.check(host, request.headers(), peer).map_err(A2aError::WrongSite)
 }
@@ -283,9 +283,11 @@ fn is_page(path: &str) -> bool {
 }
 
 /// What hyper lets through and RFC 9112 does not: no Host, several, or one that is none (§3.2), a target that
-/// names another host (§3.2.2), transfer codings beside `chunked` (§6.1). Of a length beside a transfer coding
-/// nothing is seen here: hyper goes by the coding and ends the connection after the reply, as §6.1 has it.
-fn well_formed(request: &Request<Incoming>) -> Result<Option<Authority<'_>>, &'static str> {
+/// names another host (§3.2.2), transfer codings beside `chunked`, and a length beside these (§6.1). Returns the host.
+fn well_formed<'r>(
+    peer: &Peer,
+    request: &'r Request<Incoming>,
+) -> Result<Option<Authority<'r>>, &'static str> {
     let headers = request.headers();
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next();
@@ -306,9 +308,14 @@ fn well_formed(request: &Request<Incoming>) -> Result<Option<Authority<'_>>, &'s
         named.map(|named| Authority::read(named).ok_or("the Host header is not a host"));
     let authority = authority.transpose()?;
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if !codings.next().is_none_or(is_chunked) || codings.next().is_some() {
-        return Err("the Transfer-Encoding must be chunked and nothing else");
+    let hides_length = peer.progress.hides_length(headers.contains_key(CONTENT_LENGTH));
+    if let Some(coding) = codings.next() {
+        if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some() {
+            return Err("the Transfer-Encoding must be chunked and nothing else");
+        }
+        if hides_length {
+            return Err("a Content-Length beside a Transfer-Encoding");
+        }
     }
     Ok(authority)
 }
