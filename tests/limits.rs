@@ -260,22 +260,85 @@ fn above_the_connection_limit_only_monitors_are_answered() {
     for line in &mut lines {
         assert_eq!(reply_of(&line.call(&calculation()).json()["result"]), "100");
     }
-    // Above the reserve they wait outside until somebody leaves.
+    // Above the reserve, whoever has been in it longest makes room, and nobody else does.
     let mut reserve: Vec<Line> = (0..8).map(|_| Line::open(agent.address)).collect();
     for line in &mut reserve {
         assert_eq!(line.page("/health").body, "ok");
     }
-    let mut outside = Line::open(agent.address);
-    outside.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    outside.reader.get_ref().set_read_timeout(Some(DROP)).unwrap();
-    assert!(outside.reader.fill_buf().is_err(), "it was let in");
-    outside.reader.get_ref().set_read_timeout(Some(DEADLINE)).unwrap();
-    reserve.clear();
-    assert_eq!(outside.reply().body, "ok");
-    drop((outside, lines));
+    let mut late = Line::open(agent.address);
+    assert_eq!(late.page("/health").body, "ok");
+    assert_eq!(reserve.remove(0).rest(), b"");
+    for line in &mut reserve {
+        assert_eq!(line.page("/health").body, "ok");
+    }
+    for line in &mut lines {
+        assert_eq!(reply_of(&line.call(&calculation()).json()["result"]), "100");
+    }
+    drop((late, lines, reserve));
     until("a place is free again", || {
         (agent.post("/", &calculation()).status == 200).then_some(())
     });
+}
+
+#[test]
+fn out_of_the_box_there_are_96_connections_and_80_streams() {
+    let agent = Agent::start(&[], &[]);
+    let task = unfinished(&agent);
+    let follow = request("tasks/resubscribe", json!({"id": task["id"]}));
+    let streams: Vec<Events> = (0..80).map(|_| Events::open(agent.address, &follow)).collect();
+    assert_busy(&agent.post("/", &follow), "too many event streams");
+    let mut lines: Vec<Line> = (80..96).map(|_| Line::open(agent.address)).collect();
+    for line in &mut lines {
+        assert_eq!(line.page("/.well-known/agent-card.json").status, 200);
+    }
+    assert_busy(&agent.get("/.well-known/agent-card.json"), "too many connections");
+    for _ in 0..20 {
+        assert_eq!(agent.get("/health").body, "ok");
+    }
+    drop((streams, lines));
+    until("a place is free again", || {
+        (agent.get("/.well-known/agent-card.json").status == 200).then_some(())
+    });
+}
+
+#[test]
+fn whoever_leaves_in_the_middle_takes_nothing_along() {
+    let agent = Agent::start(&[], &[]);
+    let task = unfinished(&agent);
+    let follow = request("tasks/resubscribe", json!({"id": task["id"]}));
+    let expected =
+        format!("POST / HTTP/1.1\r\n{GOOD}Expect: 100-continue\r\nContent-Length: 9999\r\n\r\n");
+    let page = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for round in 0..30 {
+        // What was said and not read makes the kernel answer with a reset.
+        let mut body = Line::open(agent.address);
+        body.write(expected.as_bytes());
+        body.reader.fill_buf().unwrap();
+        body.write(&[b' '; 5000]);
+        let mut head = Line::open(agent.address);
+        head.write(format!("{page}{page}POST / HT").as_bytes());
+        head.reader.get_ref().peek(&mut [0]).unwrap();
+        let mut stream = Events::open(agent.address, &follow);
+        assert_eq!(stream.next().unwrap()["kind"], "task", "{round}");
+        // And those who say that they will say no more, and stay.
+        let mut half = Line::open(agent.address);
+        half.write(b"POST / HTTP/1.1\r\nHost: localhost\r\n");
+        half.reader.get_ref().shutdown(Shutdown::Write).unwrap();
+        let half_head = half.rest();
+        assert!(half_head.is_empty() || Reply::parse(&half_head).status == 400, "{half_head:?}");
+        let mut half = Line::open(agent.address);
+        half.write(format!("POST / HTTP/1.1\r\n{GOOD}Content-Length: 99\r\n\r\n{{").as_bytes());
+        half.reader.get_ref().shutdown(Shutdown::Write).unwrap();
+        let half_body = half.rest();
+        assert!(half_body.is_empty() || Reply::parse(&half_body).status == 400, "{half_body:?}");
+    }
+    until("everything is given back", || {
+        let status = agent.status();
+        let http = &status["http"];
+        (http["connections"] == 1 && http["streams"] == 0 && status["bytes"]["inFlight"] == 0)
+            .then_some(())
+    });
+    assert_works(&agent);
 }
 
 #[test]

@@ -70,6 +70,15 @@ pub fn lan_ipv4(locals: &[Local]) -> Option<Ipv4Addr> {
     reachable.min_by_key(|(remoteness, _)| *remoteness).map(|(_, addr)| addr)
 }
 
+/// Under which address a caller is counted: IPv4 under its own, IPv6 under its network of 64 bits, because whoever
+/// has one address of such a network can have them all.
+pub fn counted_as(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
 const ADDRESSES: usize = 32;
 /// Addresses looked at before the order decides which stay: a container host has its many bridges
 /// below 192.168.0.0 in the trie.
@@ -304,6 +313,21 @@ fd5500000000000000000000000000ab 03 40 00 48    wlan0
 
     fn local(addr: &str, interface: Option<&str>) -> Local {
         Local { addr: addr.parse().unwrap(), interface: interface.map(str::to_owned) }
+    }
+
+    #[test]
+    fn ipv6_is_counted_by_network_and_ipv4_by_address() {
+        for (address, counted) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8:1:2::1", "2001:db8:1:2::"),
+            ("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::"),
+            ("2001:db8:1:3::1", "2001:db8:1:3::"),
+            ("fe80::1", "fe80::"),
+        ] {
+            let address = counted_as(address.parse().unwrap());
+            assert_eq!(address, counted.parse::<IpAddr>().unwrap());
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The listening socket, the accept loop, and the end of it.
 //!
-//! Connections above the limit are accepted up to a small reserve, only to answer monitors and to say "busy".
-//! Above that they wait in the kernel. One address holds a share of the connections; loopback is exempt.
+//! Connections above the limit are accepted into a small reserve, only to answer monitors and to say "busy". Whoever
+//! comes when that is full as well takes the place of the one who has been in it longest, so that monitors are
+//! answered however many wait for nothing. One address holds a share of the connections; loopback is exempt.
 
 use std::cell::RefCell;
 use std::io;
@@ -14,8 +15,10 @@ use hyper::service::service_fn;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use crate::base::limits::CONNECTIONS;
+use crate::base::net::counted_as;
 use crate::inbound::io::{Progress, Scratch, Socket, Waits, scratch};
 use crate::inbound::service::{Front, Peer, serve};
 
@@ -41,31 +44,48 @@ pub async fn bind(addresses: &[SocketAddr]) -> io::Result<TcpListener> {
 struct Door {
     front: Rc<Front>,
     scratch: Scratch,
-    /// Open connections of each address but loopback.
-    addresses: RefCell<heapless::LinearMap<IpAddr, usize, CONNECTIONS>>,
+    shares: RefCell<Shares>,
+    /// Those above the limit, the oldest first, and perhaps some that have ended.
+    reserve: RefCell<heapless::Deque<AbortHandle, RESERVE>>,
+}
+
+/// Open connections of each address but loopback.
+#[derive(Debug, Default)]
+struct Shares(heapless::LinearMap<IpAddr, usize, CONNECTIONS>);
+
+impl Shares {
+    /// Counts one more for `address`; `false`, counting nothing, when it has `limit` already.
+    fn take(&mut self, address: IpAddr, limit: usize) -> bool {
+        if address.to_canonical().is_loopback() {
+            return true;
+        }
+        let address = counted_as(address);
+        let open = self.0.get(&address).copied().unwrap_or(0);
+        open < limit && self.0.insert(address, open + 1).is_ok()
+    }
+
+    /// Counts one less for `address`.
+    fn give(&mut self, address: IpAddr) {
+        let address = counted_as(address);
+        let Some(open) = self.0.get_mut(&address) else { return };
+        *open -= 1;
+        if *open == 0 {
+            self.0.remove(&address);
+        }
+    }
 }
 
 /// One open connection.
 struct Permit {
     door: Rc<Door>,
-    /// Counted for its address.
-    address: Option<IpAddr>,
+    address: IpAddr,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let open = &self.door.front.connections;
         open.set(open.get() - 1);
-        if let Some(address) = self.address {
-            let mut addresses = self.door.addresses.borrow_mut();
-            let left = addresses.get_mut(&address).map_or(0, |open| {
-                *open -= 1;
-                *open
-            });
-            if left == 0 {
-                addresses.remove(&address);
-            }
-        }
+        self.door.shares.borrow_mut().give(self.address);
         self.door.front.left.notify_one();
     }
 }
@@ -75,16 +95,25 @@ pub async fn run(listener: TcpListener, front: Rc<Front>, mut stop: watch::Recei
     let door = Rc::new(Door {
         front,
         scratch: scratch(),
-        addresses: RefCell::new(heapless::LinearMap::new()),
+        shares: RefCell::default(),
+        reserve: RefCell::default(),
     });
     loop {
-        let full = door.front.connections.get() >= door.front.limits.get().connections + RESERVE;
+        let open = door.front.connections.get();
+        // One more than there is room for: whose place it takes has still to be told.
+        let full = open > door.front.limits.get().connections + RESERVE;
         tokio::select! {
             biased;
             _ = stop.changed() => return,
             () = door.front.left.notified(), if full => {}
             accepted = listener.accept(), if !full => match accepted {
-                Ok((stream, address)) => admit(&door, stream, address, &stop),
+                Ok((stream, address)) => {
+                    admit(&door, stream, address, &stop);
+                    if open >= door.front.limits.get().connections {
+                        // Its question may be here already, and is answered before others crowd it out.
+                        tokio::task::yield_now().await;
+                    }
+                }
                 Err(error) => {
                     log::debug!("accept: {error}");
                     tokio::time::sleep(PAUSE).await;
@@ -96,22 +125,15 @@ pub async fn run(listener: TcpListener, front: Rc<Front>, mut stop: watch::Recei
 
 fn admit(door: &Rc<Door>, stream: TcpStream, address: SocketAddr, stop: &watch::Receiver<bool>) {
     let limits = door.front.limits.get();
-    let ip = address.ip().to_canonical();
-    let mut counted = None;
-    if !ip.is_loopback() {
-        let mut addresses = door.addresses.borrow_mut();
-        let open = addresses.get(&ip).copied().unwrap_or(0);
-        if open >= limits.per_address || addresses.insert(ip, open + 1).is_err() {
-            log::debug!("peer={address} has its share of connections");
-            door.front.counters.connections.add(1);
-            return;
-        }
-        counted = Some(ip);
+    if !door.shares.borrow_mut().take(address.ip(), limits.per_address) {
+        log::debug!("peer={address} has its share of connections");
+        door.front.counters.connections.add(1);
+        return;
     }
     door.front.counters.connections.add(0);
     let open = door.front.connections.get() + 1;
     door.front.connections.set(open);
-    let permit = Permit { door: door.clone(), address: counted };
+    let permit = Permit { door: door.clone(), address: address.ip() };
     // An address that cannot be asked for is nobody's.
     let local = stream.local_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |local| local.ip());
     let peer = Rc::new(Peer {
@@ -121,16 +143,36 @@ fn admit(door: &Rc<Door>, stream: TcpStream, address: SocketAddr, stop: &watch::
         progress: Progress::new(),
         surplus: open > limits.connections,
     });
+    let surplus = peer.surplus;
     // Events are small and must not wait for one another.
     let _ = stream.set_nodelay(true);
     let waits =
         Waits { idle: limits.idle_wait, header: limits.header_wait, write: limits.write_wait };
     let socket = Socket::new(stream, door.scratch.clone(), peer.progress.clone(), waits);
     let (front, stop) = (door.front.clone(), stop.clone());
-    tokio::task::spawn_local(async move {
+    let served = tokio::task::spawn_local(async move {
         connection(front, peer, socket, stop).await;
         drop(permit);
     });
+    if surplus {
+        let mut reserve = door.reserve.borrow_mut();
+        if reserve.is_full() {
+            // Those that have ended first: they stand between others.
+            for _ in 0..RESERVE {
+                if let Some(open) = reserve.pop_front()
+                    && !open.is_finished()
+                {
+                    let _ = reserve.push_back(open);
+                }
+            }
+        }
+        if reserve.is_full()
+            && let Some(oldest) = reserve.pop_front()
+        {
+            oldest.abort();
+        }
+        let _ = reserve.push_back(served.abort_handle());
+    }
 }
 
 /// Serves one connection to its end, which comes after the reply under way when `stop` turns true.
@@ -161,5 +203,48 @@ pub async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     };
     if let Err(error) = ended {
         log::debug!("peer={address} connection: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_its_share_and_loopback_all() {
+        let mut shares = Shares::default();
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let one = address("192.0.2.1");
+        assert!((0..16).all(|_| shares.take(one, 16)));
+        assert!(!shares.take(one, 16) && !shares.take(address("::ffff:192.0.2.1"), 16));
+        assert!(shares.take(address("192.0.2.2"), 16));
+        shares.give(address("::ffff:192.0.2.1"));
+        assert!(shares.take(one, 16) && !shares.take(one, 16));
+        for own in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert!((0..100).all(|_| shares.take(address(own), 16)), "{own}");
+            shares.give(address(own));
+        }
+        (0..16).for_each(|_| shares.give(one));
+        shares.give(address("192.0.2.2"));
+        assert!(shares.0.is_empty());
+    }
+
+    #[test]
+    fn a_network_of_ipv6_has_one_share() {
+        let mut shares = Shares::default();
+        let mut taken = 0;
+        for host in 1..=20 {
+            let address = format!("2001:db8::{host}").parse().unwrap();
+            taken += usize::from(shares.take(address, 16));
+        }
+        assert_eq!(taken, 16);
+        assert!(shares.take("2001:db8:0:1::1".parse().unwrap(), 16));
+    }
+
+    #[test]
+    fn more_addresses_than_can_be_counted_are_refused() {
+        let mut shares = Shares::default();
+        let taken = (0..600_u32).filter(|at| shares.take(Ipv4Addr::from_bits(*at).into(), 16));
+        assert_eq!(taken.count(), CONNECTIONS);
     }
 }
