@@ -81,19 +81,29 @@ fn error_code(reply: &Reply) -> i64 {
     reply.json()["error"]["code"].as_i64().unwrap_or_else(|| panic!("no error: {reply:?}"))
 }
 
+/// Each is answered once, with its status, and its connection ends: were its end misread, the request behind it would be
+/// answered as well.
+fn assert_refused(agent: &Agent, cases: Vec<(&str, Vec<u8>, u16)>) {
+    for (what, bytes, status) in cases {
+        let bytes = [&bytes[..], b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"].concat();
+        let reply = to_the_end(agent.address, &bytes);
+        assert_eq!(reply.status, status, "{what}: {reply:?}");
+        assert!(!reply.body.contains("HTTP/1."), "{what}: a second reply: {reply:?}");
+    }
+    assert_eq!(reply_of(&agent.send("25*4")), "100");
+}
+
 #[test]
-fn requests_that_break_http_are_refused_and_their_connection_ends() {
+fn heads_that_break_http_are_refused_and_their_connection_ends() {
     let agent = Agent::start(&[], &[]);
     let body = calculation();
-    let length = body.len();
-    let sized = format!("Content-Length: {length}\r\n");
+    let sized = format!("Content-Length: {}\r\n", body.len());
     let json = "Content-Type: application/json\r\n";
-    let coded = |coding: &str| post(&format!("{GOOD}{coding}"), &chunked(&body));
     let with = |headers: &str| post(&format!("{GOOD}{headers}"), &body);
     let line = |line: &str| format!("{line}\r\n{GOOD}{sized}\r\n{body}").into_bytes();
     let many = "X: 1\r\n".repeat(100);
     let long = "a".repeat(9000);
-    let cases: Vec<(&str, Vec<u8>, u16)> = vec![
+    let cases = vec![
         ("no Host", post(&format!("{json}{sized}"), &body), 400),
         ("two Hosts", with(&format!("Host: other\r\n{sized}")), 400),
         ("the same Host twice", with(&format!("Host: localhost\r\n{sized}")), 400),
@@ -108,19 +118,75 @@ fn requests_that_break_http_are_refused_and_their_connection_ends() {
         ),
         ("another host in the target", line("POST http://evil/ HTTP/1.1"), 400),
         ("another port in the target", line("POST http://localhost:81/ HTTP/1.1"), 400),
+        ("a folded header line", with(&format!("X: a\r\n b\r\n{sized}")), 400),
+        ("a folded first line", post(&format!(" X: a\r\n{GOOD}{sized}"), &body), 400),
+        ("a line without a colon", with(&format!("X\r\n{sized}")), 400),
+        ("a header without a name", with(&format!(": a\r\n{sized}")), 400),
+        ("a blank in a header's name", with(&format!("X Y: a\r\n{sized}")), 400),
+        ("a tab before the colon", with(&format!("X\t: a\r\n{sized}")), 400),
+        ("a control character in a header's name", with(&format!("X\u{b}: a\r\n{sized}")), 400),
+        ("a zero byte in a header's name", with(&format!("X\0: a\r\n{sized}")), 400),
+        ("a header's name that is not ASCII", with(&format!("X\u{e9}: a\r\n{sized}")), 400),
+        ("a zero byte in a header", with(&format!("X: a\0b\r\n{sized}")), 400),
+        ("a lone CR in a header", with(&format!("X: a\rb\r\n{sized}")), 400),
+        // hyper knows it and says nothing.
+        ("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), 0),
+        ("a TLS greeting in plain HTTP", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03".to_vec(), 400),
+        ("two blanks in the first line", line("POST  / HTTP/1.1"), 400),
+        ("a blank in the target", line("POST /a b HTTP/1.1"), 400),
+        ("a version of its own", line("POST / HTTP/1.1x"), 400),
+        ("a version in small letters", line("POST / http/1.1"), 400),
+        ("another scheme in the target", line("POST evil:///x HTTP/1.1"), 400),
+        ("only a host in the target", line("POST localhost:80 HTTP/1.1"), 400),
+        ("HTTP/1.2", line("POST / HTTP/1.2"), 400),
+        ("HTTP/2.0", line("POST / HTTP/2.0"), 400),
+        ("HTTP/0.9", b"GET /\r\n\r\n".to_vec(), 400),
+        ("a method that is none", line("P@ST / HTTP/1.1"), 400),
+        ("a target without a slash", line("POST health HTTP/1.1"), 400),
+        ("a control character in the target", line("POST /\u{1} HTTP/1.1"), 400),
+        ("a header of 9000 bytes", with(&format!("X: {long}\r\n{sized}")), 431),
+        ("a hundred header lines", with(&format!("{many}{sized}")), 431),
+        ("a target of 9000 bytes", line(&format!("POST /{long} HTTP/1.1")), 431),
+    ];
+    assert_refused(&agent, cases);
+}
+
+#[test]
+fn bodies_whose_end_is_in_doubt_are_refused_and_their_connection_ends() {
+    let agent = Agent::start(&[], &[]);
+    let body = calculation();
+    let length = body.len();
+    let sized = format!("Content-Length: {length}\r\n");
+    let coded = |coding: &str| post(&format!("{GOOD}{coding}"), &chunked(&body));
+    let with = |headers: &str| post(&format!("{GOOD}{headers}"), &body);
+    let chunk = |body: &str| post(&format!("{GOOD}Transfer-Encoding: chunked\r\n"), body);
+    let cases = vec![
         ("two lengths", with(&format!("{sized}Content-Length: {}\r\n", length - 1)), 400),
         ("a length with a sign", with(&format!("Content-Length: +{length}\r\n")), 400),
         ("a negative length", with("Content-Length: -1\r\n"), 400),
+        ("a length with an underscore", with("Content-Length: 1_0\r\n"), 400),
+        ("a length in hexadecimal", with("Content-Length: 0x10\r\n"), 400),
+        ("a length of two numbers", with("Content-Length: 1 0\r\n"), 400),
+        ("an empty length", with("Content-Length:\r\n"), 400),
+        ("a fraction of a length", with("Content-Length: 1.0\r\n"), 400),
         ("a list of lengths", with(&format!("Content-Length: {length}, {length}\r\n")), 400),
         ("a length past 64 bits", with("Content-Length: 99999999999999999999\r\n"), 400),
-        ("a folded header line", with(&format!("X: a\r\n b\r\n{sized}")), 400),
-        ("a zero byte in a header", with(&format!("X: a\0b\r\n{sized}")), 400),
-        ("a lone CR in a header", with(&format!("X: a\rb\r\n{sized}")), 400),
+        ("a folded coding", coded("Transfer-Encoding:\r\n chunked\r\n"), 400),
+        ("a lone CR before a length", with(&format!("X: a\rContent-Length: 0\r\n{sized}")), 400),
         ("an unknown coding", coded("Transfer-Encoding: xchunked\r\n"), 400),
         ("a coding before chunked", coded("Transfer-Encoding: identity, chunked\r\n"), 400),
         (
             "two lines of codings",
             coded("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n"),
+            400,
+        ),
+        ("chunked before a coding", coded("Transfer-Encoding: chunked, identity\r\n"), 400),
+        ("a coding in quotes", coded("Transfer-Encoding: \"chunked\"\r\n"), 400),
+        ("a coding behind a vertical tab", coded("Transfer-Encoding: \u{b}chunked\r\n"), 400),
+        ("an empty coding", coded("Transfer-Encoding:\r\n"), 400),
+        (
+            "chunked on two lines",
+            coded("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"),
             400,
         ),
         ("chunked twice", coded("Transfer-Encoding: chunked, chunked\r\n"), 400),
@@ -133,37 +199,20 @@ fn requests_that_break_http_are_refused_and_their_connection_ends() {
             .into_bytes(),
             400,
         ),
-        (
-            "a chunk whose size is no number",
-            post(&format!("{GOOD}Transfer-Encoding: chunked\r\n"), "zz\r\n{}\r\n0\r\n\r\n"),
-            400,
-        ),
-        (
-            "a chunk size past 64 bits",
-            post(&format!("{GOOD}Transfer-Encoding: chunked\r\n"), "fffffffffffffffff\r\n{}"),
-            400,
-        ),
-        (
-            "a lone LF in a chunk's extension",
-            post(&format!("{GOOD}Transfer-Encoding: chunked\r\n"), "2;a\nb\r\n{}\r\n0\r\n\r\n"),
-            400,
-        ),
-        ("HTTP/1.2", line("POST / HTTP/1.2"), 400),
-        ("HTTP/2.0", line("POST / HTTP/2.0"), 400),
-        ("HTTP/0.9", b"GET /\r\n\r\n".to_vec(), 400),
-        ("a method that is none", line("P@ST / HTTP/1.1"), 400),
-        ("a target without a slash", line("POST health HTTP/1.1"), 400),
-        ("a control character in the target", line("POST /\u{1} HTTP/1.1"), 400),
-        ("a header of 9000 bytes", with(&format!("X: {long}\r\n{sized}")), 431),
-        ("a hundred header lines", with(&format!("{many}{sized}")), 431),
-        ("a target of 9000 bytes", line(&format!("POST /{long} HTTP/1.1")), 431),
+        ("a chunk whose size is no number", chunk("zz\r\n{}\r\n0\r\n\r\n"), 400),
+        ("a chunk size past 64 bits", chunk("fffffffffffffffff\r\n{}"), 400),
+        ("a lone LF in a chunk's extension", chunk("2;a\nb\r\n{}\r\n0\r\n\r\n"), 400),
+        ("a chunk size in C's spelling", chunk("0x2\r\n{}\r\n0\r\n\r\n"), 400),
+        ("a chunk size with a plus", chunk("+2\r\n{}\r\n0\r\n\r\n"), 400),
+        ("a negative chunk size", chunk("-2\r\n{}\r\n0\r\n\r\n"), 400),
+        ("a chunk size with an underscore", chunk("0_2\r\n{}\r\n0\r\n\r\n"), 400),
+        ("an empty chunk size", chunk("\r\n{}\r\n0\r\n\r\n"), 400),
+        ("a chunk size behind a blank", chunk(" 2\r\n{}\r\n0\r\n\r\n"), 400),
+        ("a chunk longer than its size", chunk("2\r\n{}}\r\n0\r\n\r\n"), 400),
+        ("a chunk size that ends in LF alone", chunk("2\n{}\r\n0\r\n\r\n"), 400),
+        ("a chunk that ends in LF alone", chunk("2\r\n{}\n0\r\n\r\n"), 400),
     ];
-    for (what, bytes, status) in cases {
-        let reply = to_the_end(agent.address, &bytes);
-        assert_eq!(reply.status, status, "{what}: {reply:?}");
-        assert!(!reply.body.contains("HTTP/1.1"), "{what}: a second reply: {reply:?}");
-    }
-    assert_eq!(reply_of(&agent.send("25*4")), "100");
+    assert_refused(&agent, cases);
 }
 
 #[test]
@@ -558,6 +607,109 @@ fn a_wrong_method_is_405_and_names_the_right_ones() {
         assert!(head.body.is_empty() && !get.body.is_empty(), "{path}");
         assert_eq!(head.header("content-type"), get.header("content-type"), "{path}");
         assert!(head.header("content-length").is_some(), "{path}");
+    }
+}
+
+#[test]
+fn a_body_is_never_read_as_a_request_and_its_end_never_missed() {
+    let agent = Agent::start(&[], &[]);
+    let body = calculation();
+    let length = body.len();
+    let inner = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let inside = inner.len();
+    let get = |headers: &str, body: &str| {
+        format!("GET /health HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n{body}").into_bytes()
+    };
+    let coded = format!("{GOOD}Transfer-Encoding: chunked\r\n");
+    let pieces = format!("{length:x} ;a=\"b;\" \r\n{body}\r\n000;c\r\nT: 1\r\nU: 2\r\n\r\n");
+    // Each is one request.
+    let cases: Vec<(&str, Vec<u8>, u16)> = vec![
+        ("a page with a body", get(&format!("Content-Length: {inside}\r\n"), inner), 200),
+        (
+            "a page with a body in chunks",
+            get("Transfer-Encoding: chunked\r\n", &chunked(inner)),
+            200,
+        ),
+        (
+            "no path with a body",
+            {
+                let head =
+                    format!("GET /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {inside}");
+                format!("{head}\r\n\r\n{inner}").into_bytes()
+            },
+            404,
+        ),
+        (
+            "a request for a body",
+            { post(&format!("{GOOD}Content-Length: {inside}\r\n"), inner) },
+            200,
+        ),
+        (
+            "a length with blanks around it",
+            { post(&format!("{GOOD}Content-Length: \t {length} \r\n"), &body) },
+            200,
+        ),
+        (
+            "a length with zeros before it",
+            { post(&format!("{GOOD}Content-Length: 000{length}\r\n"), &body) },
+            200,
+        ),
+        ("chunks with extensions and trailers", post(&coded, &pieces), 200),
+        (
+            "an offer of HTTP/2",
+            {
+                get(
+                    "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n",
+                    "",
+                )
+            },
+            200,
+        ),
+        (
+            "an offer of WebSocket",
+            {
+                get(
+                    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+                    "",
+                )
+            },
+            200,
+        ),
+        (
+            "headers named like those that count",
+            {
+                get(
+                    "X-Content-Length: 9\r\nContent-Length-: 9\r\nTransfer_Encoding: chunked\r\n",
+                    "",
+                )
+            },
+            200,
+        ),
+        (
+            "a wish to be told to go on",
+            { get(&format!("Expect: 100-continue\r\nContent-Length: {inside}\r\n"), inner) },
+            200,
+        ),
+        (
+            "HTTP/1.0 that stays",
+            {
+                let head = "GET /health HTTP/1.0\r\nConnection: keep-alive\r\nHost: localhost";
+                format!("{head}\r\nContent-Length: {inside}\r\n\r\n{inner}").into_bytes()
+            },
+            200,
+        ),
+    ];
+    // Where the agent closes the connection instead, the last request has no reply; nothing else may differ.
+    let last = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    for (what, bytes, status) in cases {
+        let reply = to_the_end(agent.address, &[&bytes[..], last].concat());
+        assert_eq!(reply.status, status, "{what}: {reply:?}");
+        assert!(!reply.body.contains("tetherlet_"), "the body was answered: {what}: {reply:?}");
+        let more = reply.body.matches("HTTP/1.").count();
+        let is_closed = reply.header("connection") == Some("close");
+        assert_eq!(more, usize::from(!is_closed), "{what}: {reply:?}");
+        assert_eq!(reply.body.ends_with("ready"), !is_closed, "{what}: {reply:?}");
     }
 }
 
