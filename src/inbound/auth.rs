@@ -12,6 +12,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use crate::a2a::error::A2aError;
 use crate::a2a::op::{Operation, Principal};
 use crate::base::clock::Now;
+use crate::base::net::counted_as;
 use crate::base::secret::Digest;
 use crate::config::Config;
 use crate::config::callers::{self, Proof, Rights};
@@ -162,10 +163,10 @@ impl Auth {
         tries: &mut Tries,
         now: Now,
     ) -> Result<Caller, A2aError> {
-        let address = neighbourhood(address);
+        let is_here = address.to_canonical().is_loopback();
+        let address = counted_as(address);
         if !self.required {
-            let who =
-                if address.is_loopback() { Principal::Local } else { Principal::Address(address) };
+            let who = if is_here { Principal::Local } else { Principal::Address(address) };
             return Ok(Caller { who, rights: Rights::ALL });
         }
         let shown = self.token(headers);
@@ -175,7 +176,7 @@ impl Auth {
         if matches!(shown, Token::None) {
             return Err(A2aError::Unauthenticated { is_wrong: false });
         }
-        if !address.is_loopback() {
+        if !is_here {
             tries.allow(address, now)?;
         }
         if let Token::One(token) = shown
@@ -236,17 +237,6 @@ fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     let (scheme, token) = value.as_bytes().split_at_checked(6)?;
     let token = token.strip_prefix(b" ")?.trim_ascii();
     (scheme.eq_ignore_ascii_case(b"bearer") && !token.is_empty()).then_some(token)
-}
-
-/// The part of an address that stays the same for one household: all of IPv4, the /64 of IPv6.
-pub fn neighbourhood(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) if !v6.is_loopback() => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
-        }
-        other => other,
-    }
 }
 
 /// The challenge that goes with a refusal (RFC 6750 §3).
@@ -479,13 +469,5 @@ mod tests {
         }
         assert_eq!(tries.addresses.len(), ADDRESSES);
         assert!(tries.allow(worst, at(0)).is_err());
-    }
-
-    #[test]
-    fn a_network_of_one_customer_counts_as_one() {
-        let v6 = |text: &str| neighbourhood(text.parse().unwrap()).to_string();
-        assert_eq!(v6("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(v6("::ffff:192.0.2.1"), "192.0.2.1");
-        assert_eq!(v6("::1"), "::1");
     }
 }
