@@ -198,7 +198,7 @@ fn the_card_says_what_is_enforced() {
         card["securitySchemes"],
         json!({
             "bearer": {"type": "http", "scheme": "bearer",
-                "httpAuthSecurityScheme": {"scheme": "Bearer"}},
+                "httpAuthSecurityScheme": {"scheme": "bearer"}},
             "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key",
                 "apiKeySecurityScheme": {"location": "header", "name": "X-API-Key"}}
         })

@@ -180,7 +180,7 @@ pub struct Card {
     pub last_modified: String,
     /// The extended card for requests of 1.0 (§3.1.11), with 1.0's members only; `None` when not configured.
     pub extended: Option<String>,
-    /// The same for requests of 0.3 (§7.10), with 0.3's members only.
+    /// The same for requests of 0.3 (§7.10), with the members of 0.3's schema and protocol buffer only.
     pub extended_v03: Option<String>,
     /// The set with the public half of the key that signed; `None` when nothing is signed.
     pub jwks: Option<String>,
@@ -262,7 +262,7 @@ fn unsigned(facts: &Facts<'_>, form: Form, inside: Option<&Inside>) -> String {
         json.member("documentationUrl", url);
     }
     capabilities(&mut json, facts, form);
-    security(&mut json, facts.security, form);
+    security(&mut json, facts.security, form, inside.is_some());
     strings(&mut json, "defaultInputModes", &["text/plain"]);
     strings(&mut json, "defaultOutputModes", &["text/plain", "application/json"]);
     json.key("skills");
@@ -347,8 +347,9 @@ fn capabilities(json: &mut Json, facts: &Facts<'_>, form: Form) {
 }
 
 /// The ways to say who one is, of which any will do (0.3 §5.5, 1.0 §4.5). In the union an object has
-/// the members of both versions, as the SDKs write it.
-fn security(json: &mut Json, security: Security<'_>, form: Form) {
+/// the members of both versions, as the SDKs write it. In an extended card a scheme has both in any case: over REST one
+/// SDK of 0.3 reads it by the schema and another by the protocol buffer, where schemes are written as in 1.0.
+fn security(json: &mut Json, security: Security<'_>, form: Form, is_extended: bool) {
     if security.ways().next().is_none() {
         return;
     }
@@ -371,7 +372,7 @@ fn security(json: &mut Json, security: Security<'_>, form: Form) {
                 Way::Certificate => json.word("type", "mutualTLS"),
             }
         }
-        if form.has_v10() {
+        if form.has_v10() || is_extended {
             json.key(match way {
                 Way::Bearer => "httpAuthSecurityScheme",
                 Way::Header(_) => "apiKeySecurityScheme",
@@ -379,7 +380,8 @@ fn security(json: &mut Json, security: Security<'_>, form: Form) {
             });
             json.open_object();
             match way {
-                Way::Bearer => json.word("scheme", "Bearer"),
+                // In lower case as above: a reader of 1.0 may take either, and both must be signed alike.
+                Way::Bearer => json.word("scheme", "bearer"),
                 Way::Header(header) => {
                     json.word("location", "header");
                     json.member("name", header);
@@ -606,6 +608,27 @@ mod tests {
         assert!(new["url"].is_null() && new["supportsAuthenticatedExtendedCard"].is_null());
         assert!(old["supportedInterfaces"].is_null());
         assert_eq!(old["supportsAuthenticatedExtendedCard"], true);
+    }
+
+    #[test]
+    fn schemes_of_an_extended_card_of_0_3_are_read_by_schema_and_by_protocol_buffer() {
+        let identity = identity();
+        let inside = Inside { model: None, limits: "l".to_owned() };
+        let security = Security { bearer: true, header: Some("X-Key"), certificate: true };
+        let facts = Facts { inside: Some(&inside), security, ..facts(&identity, Form::V03) };
+        let card = Card::new(&facts);
+        let old = read(&card.extended_v03.unwrap());
+        let wanted = json!({
+            "bearer": {"type": "http", "scheme": "bearer",
+                "httpAuthSecurityScheme": {"scheme": "bearer"}},
+            "apiKey": {"type": "apiKey", "in": "header", "name": "X-Key",
+                "apiKeySecurityScheme": {"location": "header", "name": "X-Key"}},
+            "mutualTLS": {"type": "mutualTLS", "mtlsSecurityScheme": {}}});
+        assert_eq!(old["securitySchemes"], wanted);
+        assert_eq!(old["security"], json!([{"bearer": []}, {"apiKey": []}, {"mutualTLS": []}]));
+        assert!(old["securityRequirements"].is_null());
+        let public = read(&card.json);
+        assert_eq!(public["securitySchemes"]["mutualTLS"], json!({"type": "mutualTLS"}));
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl<'a> Signed<'a> {
 const WHOLE: Shape = Shape::Except(&[("signatures", Rule::Drop)], &Shape::Whole);
 
 /// What a reader of 0.3 keeps of a card with both versions' members. Its SDK leaves two members out when they are at
-/// their default.
+/// their default, and the type of a security scheme always: each kind has its own as the default.
 const V03: Shape = Shape::Except(
     &[
         ("signatures", Rule::Drop),
@@ -159,6 +159,7 @@ const V03: Shape = Shape::Except(
             "securitySchemes",
             Rule::As(Shape::Each(&Shape::Except(
                 &[
+                    ("type", Rule::Drop),
                     ("httpAuthSecurityScheme", Rule::Drop),
                     ("apiKeySecurityScheme", Rule::Drop),
                     ("mtlsSecurityScheme", Rule::Drop),
@@ -315,6 +316,19 @@ mod tests {
             "skills":[],"signatures":[]}"#;
         let want = r#"{"capabilities":{"streaming":false},"name":"\u00e9","preferredTransport":"HTTP+JSON","url":"u"}"#;
         assert_eq!(payload(Reading::V03, card), want);
+    }
+
+    #[test]
+    fn both_readers_of_security_schemes_keep_what_the_sdks_keep() {
+        let card = r#"{"name":"n","securitySchemes":{
+            "b":{"type":"http","scheme":"bearer","httpAuthSecurityScheme":{"scheme":"bearer"}},
+            "k":{"type":"apiKey","in":"header","name":"X","apiKeySecurityScheme":{"location":"header","name":"X"}},
+            "m":{"type":"mutualTLS","mtlsSecurityScheme":{}}},
+            "security":[{"b":[]}],"securityRequirements":[{"schemes":{"b":{"list":[]}}}]}"#;
+        let old = r#"{"name":"n","securitySchemes":{"b":{"scheme":"bearer"},"k":{"in":"header","name":"X"}}}"#;
+        assert_eq!(payload(Reading::V03, card), old);
+        let new = r#"{"name":"n","securitySchemes":{"b":{"httpAuthSecurityScheme":{"scheme":"bearer"}},"k":{"apiKeySecurityScheme":{"location":"header","name":"X"}}}}"#;
+        assert_eq!(payload(Reading::V10, card), new);
     }
 
     #[test]
