@@ -22,6 +22,7 @@ use crate::outbound::device;
 use crate::outbound::http::KEEP_ALIVE;
 use crate::outbound::model::{Line, Piece};
 use crate::outbound::push;
+use crate::outbound::tls::Tls;
 use crate::skills::{device as device_skill, text_analyzer};
 use crate::work::{End, Job, Lane, PostError, Run, Update, Work};
 
@@ -43,6 +44,8 @@ pub struct Tools {
     pub relay: Relay,
     /// How webhooks are told.
     pub push: Push,
+    /// Whom both trust.
+    pub tls: Tls,
 }
 
 /// What a thread says.
@@ -186,7 +189,8 @@ fn start(
     };
     let work = move || {
         let route = tools.route.clone().filter(|_| lane == Lane::Relay);
-        let mut provider = route.map(|route| Line::new(route, tools.relay.clone()));
+        let mut provider =
+            route.map(|route| Line::new(route, tools.relay.clone(), tools.tls.clone()));
         // An error means that the runtime is gone, and so is the reader of every update.
         let tell = |note| sender.blocking_send((number, note)).is_ok();
         loop {
@@ -202,7 +206,7 @@ fn start(
                 }
             };
             let run = job.run;
-            do_job(job, provider.as_mut(), &tools.push, &|update| tell(Note::Update(update)));
+            do_job(job, provider.as_mut(), &tools, &|update| tell(Note::Update(update)));
             tell(Note::Update(Update::Free(run)));
         }
     };
@@ -211,7 +215,7 @@ fn start(
     Ok(Hand { number, lane, jobs, run: None })
 }
 
-fn do_job(mut job: Job, line: Option<&mut Line>, push: &Push, tell: &dyn Fn(Update) -> bool) {
+fn do_job(mut job: Job, line: Option<&mut Line>, tools: &Tools, tell: &dyn Fn(Update) -> bool) {
     let run = job.run;
     match (job.work, line) {
         (Work::Turn(turn), Some(line)) => {
@@ -237,7 +241,8 @@ fn do_job(mut job: Job, line: Option<&mut Line>, push: &Push, tell: &dyn Fn(Upda
             tell(Update::Ended(run, End::Local { text: report.text(), json: report.json() }));
         }
         (Work::Post(post), _) => {
-            tell(Update::Ended(run, End::Post(push::post(&post, push, &job.cancel))));
+            let end = push::post(&post, &tools.push, &tools.tls, &job.cancel);
+            tell(Update::Ended(run, End::Post(end)));
         }
     }
 }

@@ -4,6 +4,7 @@ mod cert;
 mod fresh;
 mod help;
 mod list;
+mod reach;
 mod remote;
 mod token;
 mod verify;
@@ -67,6 +68,11 @@ fn complain(what: &str, code: u8) -> ExitCode {
     // With nobody to read it, the exit code must do.
     let _ = writeln!(std::io::stderr(), "tetherlet: {what}");
     ExitCode::from(code)
+}
+
+/// A line beside the output, for a person.
+fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Writes to stdout; unlike `println`, a reader that has left is no panic.
@@ -161,6 +167,11 @@ struct Settings {
 
 impl Settings {
     fn load(&self) -> Result<Loaded, Failure> {
+        self.with(config::load).map_err(|problems| Failure::Usage(problems.to_string()))
+    }
+
+    /// Hands everything to `read` that a configuration is read from.
+    fn with<R>(&self, read: impl FnOnce(&Inputs<'_>) -> R) -> R {
         let names: Vec<String> =
             std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
         let elsewhere =
@@ -173,7 +184,7 @@ impl Settings {
             root: rustix::process::geteuid().is_root(),
             etc: Path::new("/etc/tetherlet"),
         };
-        config::load(&inputs).map_err(|problems| Failure::Usage(problems.to_string()))
+        read(&inputs)
     }
 
     fn flag(

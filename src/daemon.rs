@@ -34,6 +34,7 @@ use crate::inbound::listen;
 use crate::inbound::pages::About;
 use crate::inbound::service::Front;
 use crate::outbound::device;
+use crate::outbound::tls::Tls;
 
 /// Readers have this long to take the last events.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -198,7 +199,8 @@ async fn serve(loaded: &Loaded, addresses: &[SocketAddr]) -> Result<(), DaemonEr
     let (stop, stopping) = watch::channel(false);
     let accepting = tokio::task::spawn_local(listen::run(listener, front.clone(), stopping));
     let (relay, push) = (config.relay.clone(), config.push.clone());
-    let tools = Tools { route: loaded.route.clone(), relay, push };
+    let tls = Tls::new(loaded.trust.clone(), None);
+    let tools = Tools { route: loaded.route.clone(), relay, push, tls };
     tokio::task::spawn_local(Bridge::new(front.clone(), tools).run());
     tokio::task::spawn_local(keep_time(front.clone()));
     let first = tokio::select! {

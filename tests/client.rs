@@ -366,7 +366,11 @@ fn a_card_that_cannot_be_used_says_why() {
         (json_reply(&old), &["--tenant", "t"], "it has: 0.3.0 JSONRPC"),
         (html(), &[], "the agent card is no JSON object"),
         (long, &[], "longer than 1048576 bytes"),
-        (moved, &[], "HTTP status 301: moved to https://elsewhere/"),
+        (
+            moved,
+            &[],
+            "moved to https://elsewhere/ (HTTP status 301), and redirects are not followed",
+        ),
         (status(401), &[], "HTTP status 401"),
     ] {
         let agent = Provider::start([card]);
@@ -476,8 +480,9 @@ fn a_refusal_is_told_by_what_can_be_done_about_it() {
             401,
             &[],
             String::new(),
-            ClientError::Denied { status: 401, message: String::new() },
-            "the agent wants credentials (HTTP status 401)",
+            ClientError::Denied { status: 401, message: String::new(), sent: None },
+            "the agent wants a token (HTTP status 401); give one with --token-file FILE, TETHERLET_TOKEN, \
+             or token-file in [peers.NAME] of the configuration",
         ),
         (
             502,

@@ -59,14 +59,31 @@ Starts the agent in the foreground; spawn takes a port that the system chooses. 
       --print-logs         accepted for CodeTether's sake: logs always go to stderr
   PROJECT                  the directory to work in (default: the current one)";
 
+/// What every command takes that reaches an agent.
+macro_rules! reach {
+    () => {
+        "\
+      --token-file F  the token to show, in a file of mode 600 (or in TETHERLET_TOKEN,
+                      TETHERLET_TOKEN_FILE, A2A_API_KEY or a systemd credential tetherlet_token)
+      --ca FILE       trust these certificates as well (PEM); see also `tetherlet help trust`
+      --cert FILE     show this client certificate (PEM), with its key in the same file
+      --config FILE   where the local agent's address, and whom to trust, is read from"
+    };
+}
+
 /// What every command takes that calls an agent.
 macro_rules! wire {
     () => {
-        "\
+        concat!(
+            "\
       --protocol V    speak A2A 0.3 or 1.0 (default: 1.0 if the agent's card has it)
       --binding B     jsonrpc or rest (default: jsonrpc if the agent's card has it)
       --tenant NAME   which of several agents behind one URL is meant; 1.0 only
-      --config FILE   where the local agent's address is read from"
+",
+            reach!(),
+            "
+      --key FILE      the client certificate's key, if it is in another file"
+        )
     };
 }
 
@@ -117,7 +134,8 @@ the message. A2A 0.3 has no lists: the agent must speak 1.0.
     wire!()
 );
 
-const CARD: &str = "\
+const CARD: &str = concat!(
+    "\
 usage: tetherlet card [URL]
        tetherlet card --verify [--key FILE] [URL]
 
@@ -129,11 +147,14 @@ which key. Exit code 1 when the card is not signed, or no signature holds.
                       comes from the card's own host, which shows that the card is whole, not
                       whose it is
       --json          accepted: a card is always JSON
-      --config FILE   where the local agent's address is read from
+",
+    reach!(),
+    "
 
 To sign the card of an agent, make a key and name it as card.key-file of the configuration:
   openssl genpkey -algorithm ed25519 -out card.key
-  openssl pkey -in card.key -pubout -out card.pub    (for others, as their FILE)";
+  openssl pkey -in card.key -pubout -out card.pub    (for others, as their FILE)"
+);
 
 const STATUS: &str = "\
 usage: tetherlet status [--json] [URL]
@@ -141,9 +162,13 @@ usage: tetherlet status [--json] [URL]
 
 Prints what the running agent does. Exit code 1 when none answers.
 
-      --json     the same as one JSON object
-      --config   instead print every setting, its value and where it came from, as `run` would
-                 read them now (TETHERLET_CONFIG names another file)";
+      --json          the same as one JSON object
+      --token-file F  the token to show, in a file of mode 600 (or in TETHERLET_TOKEN, ...)
+      --ca FILE       trust these certificates as well (PEM)
+      --cert FILE     show this client certificate (PEM), with its key in the same file
+      --key FILE      or in this one
+      --config        instead print every setting, its value and where it came from, as `run`
+                      would read them now (TETHERLET_CONFIG names another file)";
 
 const CHECK: &str = "\
 usage: tetherlet check-config [FILE]

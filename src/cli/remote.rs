@@ -13,10 +13,11 @@ use serde_json::value::RawValue;
 
 use crate::a2a::read::{List, Str};
 use crate::base::json::Json;
-use crate::cli::{Failure, Settings, is_terminal, say, variable};
+use crate::cli::reach::{FLAGS, Reach};
+use crate::cli::{Failure, Settings, is_terminal, note, say, variable};
 use crate::outbound::client::{
-    Binding, Call, Client, ClientError, Event, Outgoing, Part, Raw, Reply, State, Status, Version,
-    Wanted, joined,
+    Binding, Call, Client, ClientError, Credentials, Event, Events, Outgoing, Part, Raw, Reply,
+    State, Status, Version, Wanted, joined,
 };
 
 /// Longest text that is read from standard input.
@@ -41,6 +42,7 @@ pub struct Options {
     pub status: Option<State>,
     pub limit: Option<u32>,
     wanted: Wanted,
+    reach: Reach,
     settings: Settings,
     words: Vec<String>,
 }
@@ -52,6 +54,9 @@ impl Options {
         let mut parser = Parser::from_args(arguments);
         while let Some(argument) = parser.next()? {
             match argument {
+                Long(name) if let Some(flag) = FLAGS.iter().find(|flag| **flag == name) => {
+                    options.reach.take(flag, &mut parser)?;
+                }
                 Long(name) if !(known.contains(&name) || calls && WIRE.contains(&name)) => {
                     return Err(Long(name).unexpected().into());
                 }
@@ -111,11 +116,12 @@ impl Options {
         Ok((given.map(String::as_str), rest))
     }
 
-    /// A client for the agent's pages, which asks for no card, and the words behind the URL.
-    fn pages(&self, words: usize, usage: &str) -> Result<(Client, &[String]), Failure> {
-        let (given, rest) = self.target(words, usage)?;
+    /// A client for the agent's pages, which asks for no card, and what it shows there.
+    fn pages(&self, words: usize, usage: &str) -> Result<(Client, Credentials), Failure> {
+        let (given, _) = self.target(words, usage)?;
         let (url, _) = self.url(given)?;
-        Ok((Client::at(&url)?, rest))
+        let credentials = self.reach.credentials(&self.settings, &url)?;
+        Ok((Client::at(&url, &credentials)?, credentials))
     }
 
     /// A client that speaks as the agent's card says, and the words behind the URL.
@@ -123,7 +129,8 @@ impl Options {
         let (given, rest) = self.target(words, usage)?;
         let (url, here) = self.url(given)?;
         let wanted = Wanted { here, ..self.wanted.clone() };
-        Ok((Client::connect_as(&url, &wanted)?, rest))
+        let credentials = self.reach.credentials(&self.settings, &url)?;
+        Ok((Client::connect_with(&url, &wanted, &credentials)?, rest))
     }
 
     /// The URL given, else the local agent's. The latter's own card may name a public URL instead: `true` for "here".
@@ -168,9 +175,6 @@ fn state(text: &str) -> Result<State, Failure> {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         Self::Failed(match &error {
-            ClientError::Connect { .. } => {
-                format!("{error}; is it running (`tetherlet run`), and is the URL right?")
-            }
             ClientError::Version { asked, .. } => {
                 let other = match asked {
                     Version::V0_3 => Version::V1_0,
@@ -215,8 +219,10 @@ pub fn send(arguments: &[OsString]) -> Result<(), Failure> {
     // What comes next goes to the same agent.
     let at = options.again();
     if options.stream {
-        let events = client.events(&Call::Stream(&message))?;
-        return Printer::new(options.json).print(&mut events.raw(), &at);
+        let mut events = client.events(&Call::Stream(&message))?;
+        let outcome = Printer::new(options.json).print(&mut events.raw(), &at);
+        hint(&events);
+        return outcome;
     }
     let raw = client.call(&Call::Send(&message))?;
     if options.json {
@@ -241,6 +247,17 @@ pub fn send(arguments: &[OsString]) -> Result<(), Failure> {
         }
     }
     conclude(state, id, &said, &at)
+}
+
+/// Says where a stream's events were probably kept.
+fn hint(events: &Events) {
+    if events.were_held_back() {
+        note(
+            "note: all events came at once, when the task was over: a proxy on the way holds them back. \
+             With nginx, set `proxy_buffering off;` for this agent, or let it see the agent's header \
+             X-Accel-Buffering: no",
+        );
+    }
 }
 
 /// What the state of an ended task means for the exit code. `at` is the agent's URL and a blank, if one was given.
@@ -478,7 +495,11 @@ pub fn subscribe(arguments: &[OsString]) -> Result<(), Failure> {
     let printer = Printer::new(options.json);
     let error = match client.events(&Call::Subscribe { id }) {
         Ok(mut events) => match events.next_raw() {
-            Some(Ok(first)) => return printer.print(&mut once(Ok(first)).chain(events.raw()), &at),
+            Some(Ok(first)) => {
+                let outcome = printer.print(&mut once(Ok(first)).chain(events.raw()), &at);
+                hint(&events);
+                return outcome;
+            }
             Some(Err(error)) => error,
             None => ClientError::Lost("nothing came".to_owned()),
         },
@@ -496,12 +517,12 @@ pub fn subscribe(arguments: &[OsString]) -> Result<(), Failure> {
     printer.print(&mut once(Ok(raw)), &at)
 }
 
-/// An agent's card, and the line to the agent.
-pub fn fetch_card(arguments: &[OsString]) -> Result<(Client, String), Failure> {
+/// An agent's card, the line to the agent, and what was shown there.
+pub fn fetch_card(arguments: &[OsString]) -> Result<(Client, String, Credentials), Failure> {
     let options = Options::read(arguments, false, &["config", "json"])?;
-    let (client, _) = options.pages(0, "card [URL]")?;
+    let (client, credentials) = options.pages(0, "card [URL]")?;
     let card = client.card_json()?;
-    Ok((client, card))
+    Ok((client, card, credentials))
 }
 
 /// A JSON object whose members are read by name; what is missing reads as a dash.

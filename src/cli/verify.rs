@@ -11,11 +11,11 @@ use lexopt::Parser;
 
 use crate::a2a::signed::{Reading, Signature, Signed};
 use crate::base::jws::{KEYS_BYTES, Keys};
+use crate::cli::reach::no_token;
 use crate::cli::{Failure, remote, say};
 use crate::config::file::slurp;
 use crate::config::problems::shown;
-use crate::config::url::Url;
-use crate::outbound::client::Client;
+use crate::outbound::client::{Client, Credentials, origin};
 
 /// `tetherlet card`
 pub fn card(arguments: &[OsString]) -> Result<(), Failure> {
@@ -25,8 +25,12 @@ pub fn card(arguments: &[OsString]) -> Result<(), Failure> {
         match argument {
             Long("verify") => verifies = true,
             Long("key") => file = Some(PathBuf::from(parser.value()?)),
+            Long("token") => return Err(no_token()),
             Long("json") => rest.push("--json".into()),
-            Long("config") => rest.extend(["--config".into(), parser.value()?]),
+            Long(name @ ("config" | "token-file" | "ca" | "cert")) => {
+                rest.push(format!("--{name}").into());
+                rest.push(parser.value()?);
+            }
             Value(word) => rest.push(word),
             other => return Err(other.unexpected().into()),
         }
@@ -35,8 +39,8 @@ pub fn card(arguments: &[OsString]) -> Result<(), Failure> {
         return Err(Failure::Usage("--key goes with --verify".to_owned()));
     }
     let given = file.as_deref().map(key_file).transpose()?;
-    let (client, json) = remote::fetch_card(&rest)?;
-    if verifies { verify(&client, &json, given) } else { say(json) }
+    let (client, json, credentials) = remote::fetch_card(&rest)?;
+    if verifies { verify(&client, &credentials, &json, given) } else { say(json) }
 }
 
 /// Keys, and where they are from.
@@ -51,7 +55,12 @@ fn key_file(path: &Path) -> Result<Source, Failure> {
     keys.map(|keys| (name.clone(), keys)).map_err(|what| Failure::Failed(format!("{name} {what}")))
 }
 
-fn verify(client: &Client, json: &str, given: Option<Source>) -> Result<(), Failure> {
+fn verify(
+    client: &Client,
+    credentials: &Credentials,
+    json: &str,
+    given: Option<Source>,
+) -> Result<(), Failure> {
     let card = Signed::read(json).map_err(Failure::Failed)?;
     let name = shown(&card.name);
     if card.signatures.is_empty() {
@@ -62,8 +71,11 @@ fn verify(client: &Client, json: &str, given: Option<Source>) -> Result<(), Fail
     // The keys fetched last: mostly all signatures are by one.
     let mut source = given;
     for signature in &card.signatures {
-        let verdict =
-            if is_given { Ok(()) } else { fetch_keys(client.url(), signature, &mut source) };
+        let verdict = if is_given {
+            Ok(())
+        } else {
+            fetch_keys(client.url(), credentials, signature, &mut source)
+        };
         let verdict = verdict.and_then(|()| {
             let (_, keys) = source.as_ref().ok_or_else(|| "no keys".to_owned())?;
             card.verify(signature, keys).map_err(|refused| match refused {
@@ -117,6 +129,7 @@ fn key_of(signature: &Signature) -> String {
 /// Makes `source` the keys that a signature names.
 fn fetch_keys(
     card_url: &str,
+    credentials: &Credentials,
     signature: &Signature,
     source: &mut Option<Source>,
 ) -> Result<(), String> {
@@ -125,7 +138,7 @@ fn fetch_keys(
     if source.as_ref().is_some_and(|(from, _)| from == jku) {
         return Ok(());
     }
-    if Url::read(jku).is_none() || origin(jku) != origin(card_url) {
+    if origin(jku).is_none() || origin(jku) != origin(card_url) {
         return Err(format!(
             "its key is said to be at {}, which is not where the card is from ({card_url}); \
              ask for the card there, or name a file with the key with --key",
@@ -133,21 +146,11 @@ fn fetch_keys(
         ));
     }
     // A page's path follows its agent's URL, which is all there is here.
-    let text =
-        Client::at(jku).and_then(|there| there.page("")).map_err(|error| error.to_string())?;
+    let there = Client::at(jku, credentials);
+    let text = there.and_then(|it| it.page("")).map_err(|error| error.to_string())?;
     let keys = Keys::read(&text).map_err(|error| format!("{} {error}", shown(jku)))?;
     *source = Some((jku.to_owned(), keys));
     Ok(())
-}
-
-/// Scheme, host and port of a URL (RFC 6454 §4), as one text.
-fn origin(url: &str) -> String {
-    let end = url.find("://").map_or(url.len(), |at| {
-        url[at + 3..].find(['/', '?', '#']).map_or(url.len(), |end| at + 3 + end)
-    });
-    let origin = url[..end].to_ascii_lowercase();
-    let default = if origin.starts_with("https:") { ":443" } else { ":80" };
-    origin.strip_suffix(default).map(str::to_owned).unwrap_or(origin)
 }
 
 #[cfg(test)]

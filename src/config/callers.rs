@@ -115,9 +115,7 @@ pub fn resolve(inputs: &Inputs<'_>, draft: &mut Draft, settings: &mut Vec<Settin
         mine.for_each(|caller| caller.rights = rights.unwrap_or(Rights::ALL));
     }
     check(draft);
-    for section in sections.iter().filter(|section| section.family == Family::Peers) {
-        peer(section, inputs, draft);
-    }
+    peers(&sections, inputs, draft);
     draft.sections = sections;
     show(&draft.config, settings);
 }
@@ -295,6 +293,13 @@ const TAKEN: [&str; 9] = [
     "origin",
     "a2a-version",
 ];
+
+/// All peers among the sections; problems on the way are added.
+pub fn peers(sections: &[Section], inputs: &Inputs<'_>, draft: &mut Draft) {
+    for section in sections.iter().filter(|section| section.family == Family::Peers) {
+        peer(section, inputs, draft);
+    }
+}
 
 fn peer(section: &Section, inputs: &Inputs<'_>, draft: &mut Draft) {
     let Some((url, source)) = section.value(Field::Url) else {

@@ -164,7 +164,7 @@ fn credentials(inputs: &Inputs<'_>) -> Option<PathBuf> {
 
 /// The private key of a pair, in a PEM file that nobody else can read or change.
 pub fn signer(path: &Path, id: Option<&str>, inputs: &Inputs<'_>) -> Result<Signer, String> {
-    let bytes = closed(path, MAX_KEY, inputs)?;
+    let bytes = rooted(path, MAX_KEY, inputs)?;
     let text = str::from_utf8(&bytes).map_err(|_| KeyError::NotPkcs8);
     text.and_then(|text| Signer::from_pem(text, id))
         .map_err(|error| format!("{} {error}", path.display()))
@@ -181,7 +181,7 @@ fn read(path: &Path, inputs: &Inputs<'_>) -> Result<Secret, String> {
 ///
 /// The rule that the file breaks.
 pub fn list(path: &Path, max: usize, inputs: &Inputs<'_>) -> Result<String, String> {
-    String::from_utf8(closed(path, max, inputs)?).map_err(|_| UNFIT.to_owned())
+    String::from_utf8(rooted(path, max, inputs)?).map_err(|_| UNFIT.to_owned())
 }
 
 /// Whether group or others could read or change a file.
@@ -190,22 +190,57 @@ pub fn is_open(metadata: &Metadata) -> bool {
 }
 
 /// What is in a file that nobody else can read or change.
-fn closed(path: &Path, max: usize, inputs: &Inputs<'_>) -> Result<Vec<u8>, String> {
+fn rooted(path: &Path, max: usize, inputs: &Inputs<'_>) -> Result<Vec<u8>, String> {
     if !path.is_absolute() {
         return Err("must be a path that begins with /".to_owned());
     }
+    closed(path, credentials(inputs).as_deref(), max)
+}
+
+/// At most `max` bytes of a file that nobody else can read or change, or that lies in `folder`, where systemd keeps
+/// it safe by other means.
+pub fn closed(path: &Path, folder: Option<&Path>, max: usize) -> Result<Vec<u8>, String> {
     let (bytes, metadata) = slurp(path, max).map_err(|error| match error {
         FileError::Io(error) => format!("{} cannot be read: {error}", path.display()),
         other => format!("{} {other}", path.display()),
     })?;
-    // systemd keeps credentials safe by other means, and their mode is not the operator's.
-    let is_credential = credentials(inputs).is_some_and(|folder| path.starts_with(folder))
+    let is_credential = folder.is_some_and(|folder| path.starts_with(folder))
         && !path.components().any(|part| part == Component::ParentDir);
     if is_open(&metadata) && !is_credential {
         let path = path.display();
         return Err(format!("{path} is open to group or others: chmod 600 {path}"));
     }
     Ok(bytes)
+}
+
+/// A token in a file that nobody else can read or change.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn token_file(path: &Path, inputs: &Inputs<'_>) -> Result<Secret, String> {
+    let bytes = closed(path, credentials(inputs).as_deref(), MAX_KEY)?;
+    let secret = str::from_utf8(&bytes).map_err(|_| UNFIT.to_owned()).and_then(usable);
+    secret.map_err(|rule| format!("{} {rule}", path.display()))
+}
+
+/// The token that the environment has for a client, and where: `TETHERLET_TOKEN` or `A2A_API_KEY`, each as it is, as
+/// the file that `NAME_FILE` points at, or as the systemd credential of the same name in lower case.
+///
+/// # Errors
+/// What is wrong with the first that is set.
+pub fn token(inputs: &Inputs<'_>) -> Result<Option<(Secret, String)>, String> {
+    for name in ["TETHERLET_TOKEN", "A2A_API_KEY"] {
+        match look_up(name, inputs) {
+            Ok(Some((secret, source))) => {
+                let found = Found { secret, source, base: None };
+                let origin = found.origin();
+                return Ok(Some((found.secret, origin)));
+            }
+            Ok(None) => {}
+            Err((source, rule)) => return Err(format!("{source}: {rule}")),
+        }
+    }
+    Ok(None)
 }
 
 /// A text as a key or token.

@@ -104,7 +104,8 @@ impl std::error::Error for FileError {
     }
 }
 
-fn user_folder(inputs: &Inputs<'_>) -> Option<PathBuf> {
+/// The folder of the user's own configuration, `$XDG_CONFIG_HOME` or `~/.config`.
+pub(super) fn user_folder(inputs: &Inputs<'_>) -> Option<PathBuf> {
     // A relative path is to be ignored (XDG base directory specification, "Basics").
     let rooted = |name: &str| (inputs.env)(name).map(PathBuf::from).filter(|it| it.is_absolute());
     rooted("XDG_CONFIG_HOME").or_else(|| rooted("HOME").map(|home| home.join(".config")))

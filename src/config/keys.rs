@@ -643,6 +643,20 @@ pub static KEYS: &[Key] = &[
         "one try, from the connection to the answer",
     ),
     key(
+        "outbound.ca-file",
+        Kind::RootedPath,
+        |c| Place::MaybePath(&mut c.outbound.ca_file),
+        &[],
+        "certificates of further authorities that servers may have theirs from",
+    ),
+    key(
+        "outbound.pins-file",
+        Kind::RootedPath,
+        |c| Place::MaybePath(&mut c.outbound.pins_file),
+        &[],
+        "keys that `tetherlet trust` pinned, in place of the usual files",
+    ),
+    key(
         "limits.connections",
         number(4, limits::CONNECTIONS),
         |c| Place::Size(&mut c.limits.connections),
@@ -891,10 +905,13 @@ mod tests {
         let mut sections: Vec<_> = sections().collect();
         assert_eq!(
             sections,
-            ["agent", "card", "listen", "auth", "model", "relay", "push", "limits", "log", "run"]
+            [
+                "agent", "card", "listen", "auth", "model", "relay", "push", "outbound", "limits",
+                "log", "run"
+            ]
         );
         sections.dedup();
-        assert_eq!(sections.len(), 10);
+        assert_eq!(sections.len(), 11);
     }
 
     #[test]

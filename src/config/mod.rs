@@ -17,6 +17,7 @@ pub mod file;
 pub mod keys;
 pub mod problems;
 pub mod providers;
+pub mod trust;
 pub mod url;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ use crate::config::draft::Draft;
 use crate::config::keys::{KEYS, Raw};
 use crate::config::problems::{Problems, Source};
 use crate::config::providers::{Provider, Route};
+use crate::config::trust::Trust;
 
 /// Everything that can be configured, checked.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +43,7 @@ pub struct Config {
     pub model: Model,
     pub relay: Relay,
     pub push: Push,
+    pub outbound: Outbound,
     pub limits: Limits,
     pub log: Log,
     pub run: Run,
@@ -268,6 +271,15 @@ impl Default for Push {
     }
 }
 
+/// What connections to others trust; [`Loaded::trust`] is what the files hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outbound {
+    /// Certificates of further authorities, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// In place of the usual files.
+    pub pins_file: Option<PathBuf>,
+}
+
 /// What is written to standard error, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Log {
@@ -365,6 +377,8 @@ pub struct Loaded {
     pub route: Option<Route>,
     /// What signs the agent card.
     pub card_key: Option<Arc<Signer>>,
+    /// Whom connections to others trust beyond the built-in roots.
+    pub trust: Arc<Trust>,
     /// Every key with its value and origin, for people.
     pub settings: Vec<Setting>,
     /// The files read, in the order of the layers.
@@ -388,21 +402,10 @@ pub struct Setting {
 ///
 /// All problems found, [`problems::MAX_PROBLEMS`] at most. A caller that reloads keeps what it had.
 pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Problems> {
-    let mut draft = Draft::default();
-    let files = file::read_all(inputs, &mut draft);
-    env::apply(inputs, &mut draft);
-    for (name, text, flag) in inputs.flags {
-        let source = Source::Flag(flag);
-        let outcome = match keys::position(name) {
-            Some(at) => draft.offer(at, Raw::Loose(text), source.clone()),
-            None => Err("is no key".to_owned()),
-        };
-        if let Err(rule) = outcome {
-            draft.problems.add(source, name, rule);
-        }
-    }
+    let (mut draft, files) = layered(inputs);
     check_across(&mut draft);
     let card_key = card_key(inputs, &mut draft);
+    let trust = Arc::new(trust::resolve(inputs, &mut draft));
     let candidates = providers::resolve(inputs, &mut draft);
     let chosen = providers::choose(&candidates, inputs, &mut draft);
     let mut named = Vec::new();
@@ -427,7 +430,56 @@ pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Problems> {
     settings.append(&mut named);
     draft.config.providers = candidates.into_iter().map(|it| it.provider).collect();
     let Draft { config, warnings, .. } = draft;
-    Ok(Loaded { config, route: chosen, card_key, settings, files, warnings })
+    Ok(Loaded { config, route: chosen, card_key, trust, settings, files, warnings })
+}
+
+/// The layers put on each other, and the files read.
+fn layered(inputs: &Inputs<'_>) -> (Draft, Vec<PathBuf>) {
+    let mut draft = Draft::default();
+    let files = file::read_all(inputs, &mut draft);
+    env::apply(inputs, &mut draft);
+    for (name, text, flag) in inputs.flags {
+        let source = Source::Flag(flag);
+        let outcome = match keys::position(name) {
+            Some(at) => draft.offer(at, Raw::Loose(text), source.clone()),
+            None => Err("is no key".to_owned()),
+        };
+        if let Err(rule) = outcome {
+            draft.problems.add(source, name, rule);
+        }
+    }
+    (draft, files)
+}
+
+/// What a client of others needs of a configuration.
+#[derive(Clone, Debug)]
+pub struct Reaching {
+    pub trust: Arc<Trust>,
+    pub peers: Vec<Peer>,
+    /// What is probably a mistake but hinders nothing.
+    pub warnings: Vec<String>,
+}
+
+/// Reads that part alone: whoever may not read the agent's own configuration can still use its client.
+///
+/// # Errors
+///
+/// Problems with the section `outbound`; with anything else only when `inputs.file` names the file.
+pub fn load_reaching(inputs: &Inputs<'_>) -> Result<Reaching, Problems> {
+    let (mut draft, _) = layered(inputs);
+    draft.warnings.clear();
+    let trust = trust::resolve(inputs, &mut draft);
+    let counts = draft.problems.mention("outbound.") || inputs.file.is_some();
+    if counts && !draft.problems.is_empty() {
+        return Err(draft.problems);
+    }
+    // A token of one peer that cannot be read does not keep anybody from another.
+    draft.problems = Problems::default();
+    let sections = std::mem::take(&mut draft.sections);
+    callers::peers(&sections, inputs, &mut draft);
+    let Draft { config, mut warnings, problems, .. } = draft;
+    warnings.extend(problems.list().iter().map(ToString::to_string));
+    Ok(Reaching { trust: Arc::new(trust), peers: config.peers, warnings })
 }
 
 /// The key in `card.key-file`, if that is set.
@@ -660,7 +712,9 @@ mod tests {
         let keys = Fixture::new();
         let card_key = keys.write("card.key", CARD_KEY, 0o600);
         let tokens = keys.write("tokens", "a:0123456789abcdefg", 0o600);
+        let ca = keys.write("ca.pem", CERTIFICATE, 0o644);
         let whole = whole.replace("/etc/tetherlet/card.key", card_key.to_str().unwrap());
+        let whole = whole.replace("/etc/tetherlet/ca.pem", ca.to_str().unwrap());
         let fixture = Fixture::new();
         fixture.write("tetherlet.toml", &whole, 0o600);
         let fixture = fixture
@@ -913,6 +967,109 @@ mod tests {
             let start = format!("tetherlet.toml:{}:1: card.{name}: card.{name} n", at + 2);
             assert!(problem.starts_with(&start), "{problem}");
         }
+    }
+
+    /// Made with openssl: CN=pi.local, until 2056.
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\n\
+        MIIB2jCCAX+gAwIBAgIUQ426hzmP8mNU2IwXrWif2mm+Ff4wCgYIKoZIzj0EAwIw\n\
+        JjERMA8GA1UEAwwIcGkubG9jYWwxETAPBgNVBAoMCFdvcmtzaG9wMCAXDTI2MDEw\n\
+        MjAwMDAwMFoYDzIwNTYwMTAyMDAwMDAwWjAmMREwDwYDVQQDDAhwaS5sb2NhbDER\n\
+        MA8GA1UECgwIV29ya3Nob3AwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQpyc1P\n\
+        t5YnwfKZFRL5nONU3nQABvpuVbgQdVCPtKU+nfZ+B3w1oyH7qS0oVpx0bYCkN5yo\n\
+        H0Fk83KsPc3Ac1CFo4GIMIGFMDIGA1UdEQQrMCmCCHBpLmxvY2FsggUqLmxhbocE\n\
+        wAACB4cQ/QAAAAAAAAAAAAAAAAAABzAwBggrBgEFBQcBAQQkMCIwIAYIKwYBBQUH\n\
+        MAKGFGh0dHA6Ly9jYS5sYW4vY2EuY3J0MB0GA1UdDgQWBBS0IyCYmNYQ5sMmf+l4\n\
+        QfL4W+OtaDAKBggqhkjOPQQDAgNJADBGAiEAqfFOkdEflyZrIefT22m3kBl7d6gS\n\
+        f5oON8/H4ZmPjaUCIQCEocMAqrvIb2berrVC8zLZdZS/wldaeJV6yWYllOT8LA==\n\
+        -----END CERTIFICATE-----\n";
+
+    fn pins_of(fixture: &Fixture) -> Vec<String> {
+        fixture.load().unwrap().trust.pins.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn authorities_come_from_the_file_and_from_the_environment_together() {
+        let fixture = Fixture::new();
+        let path = fixture.write("ca.pem", CERTIFICATE, 0o644);
+        let path = path.to_str().unwrap();
+        let of = |fixture: &Fixture| {
+            let loaded = fixture.load().unwrap();
+            (loaded.trust.roots.len(), loaded.trust.given.len(), loaded.warnings.len())
+        };
+        assert_eq!(of(&fixture), (0, 0, 0));
+        let fixture = fixture.env("NODE_EXTRA_CA_CERTS", path);
+        assert_eq!(of(&fixture), (1, 1, 0));
+        // The same one again is no further authority.
+        let fixture = fixture.env("TETHERLET_OUTBOUND_CA_FILE", path);
+        assert_eq!(of(&fixture), (1, 2, 0));
+        let fixture = fixture.env("SSL_CERT_FILE", "/nonexistent/ca.pem");
+        assert_eq!(of(&fixture), (1, 2, 1));
+        let warning = &fixture.load().unwrap().warnings[0];
+        let start = "environment SSL_CERT_FILE is not used: /nonexistent/ca.pem cannot be read: ";
+        assert!(warning.starts_with(start), "{warning}");
+    }
+
+    #[test]
+    fn a_configured_file_of_authorities_that_cannot_be_used_is_a_problem() {
+        let broken = CERTIFICATE.replace("MII", "AAA");
+        let twice = format!("{CERTIFICATE}{broken}");
+        for (text, rule) in [
+            ("", "ca.pem holds no certificate in PEM (-----BEGIN CERTIFICATE-----)"),
+            (&twice, "ca.pem: certificate 2: "),
+        ] {
+            let fixture = Fixture::new();
+            let path = fixture.write("ca.pem", text, 0o644);
+            let text = format!("[outbound]\nca-file = \"{}\"\n", path.display());
+            fixture.write("tetherlet.toml", &text, 0o644);
+            let problems = fixture.problems();
+            let start = format!("tetherlet.toml:2:1: outbound.ca-file: {rule}");
+            assert!(problems[0].starts_with(&start), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn pins_are_read_from_both_files_and_the_users_own_goes() {
+        let key = |letter: &str| format!("sha256/{}=", letter.repeat(43));
+        let mut fixture = Fixture::new().home("home");
+        let text = format!("# ours\n\npi.local:1 {}\nHUB.:2 {} # the hub\n", key("A"), key("E"));
+        fixture.write("pins", &text, 0o644);
+        assert_eq!(
+            pins_of(&fixture),
+            [format!("pi.local:1 {}", key("A")), format!("hub:2 {}", key("E"))]
+        );
+        let text = format!("pi.local:1 {}\n[fd00::0:1]:3 {}\n", key("I"), key("A"));
+        fixture.write("home/.config/tetherlet/pins", &text, 0o600);
+        let all = [
+            format!("hub:2 {}", key("E")),
+            format!("pi.local:1 {}", key("I")),
+            format!("[fd00::1]:3 {}", key("A")),
+        ];
+        assert_eq!(pins_of(&fixture), all);
+        fixture.root = true;
+        assert_eq!(pins_of(&fixture).len(), 2);
+        let other = fixture.folder.join("nothing").display().to_string();
+        assert!(pins_of(&fixture.env("TETHERLET_OUTBOUND_PINS_FILE", &other)).is_empty());
+    }
+
+    #[test]
+    fn pins_that_say_nothing_or_that_others_can_change_are_a_problem() {
+        let fixture = Fixture::new();
+        for (line, rule) in [
+            ("pi.local sha256/AAAA", "must be `host:port sha256/BASE64`"),
+            ("pi.local:1 sha1/AAAA", "must be `host:port sha256/BASE64`"),
+            ("pi.local:1", "must be `host:port sha256/BASE64`"),
+            ("pi.local:0 sha256/AAAA", "must be `host:port sha256/BASE64`"),
+        ] {
+            fixture.write("pins", &format!("# x\n{line}\n"), 0o644);
+            assert_eq!(fixture.problems(), [format!("pins:2:1: outbound.pins-file: {rule}")]);
+        }
+        let pin = |at: usize| format!("h{at}:1 sha256/{}=\n", "A".repeat(43));
+        fixture.write("pins", &(0..=256).map(pin).collect::<String>(), 0o644);
+        let rule = "is one pin more than 256";
+        assert_eq!(fixture.problems(), [format!("pins:257:1: outbound.pins-file: {rule}")]);
+        fixture.write("pins", &pin(0), 0o664);
+        let rule = "pins can be changed by group or others: chmod go-w pins";
+        assert_eq!(fixture.problems(), [format!("pins: outbound.pins-file: {rule}")]);
     }
 
     /// Ed25519, the seed of RFC 8037 appendix A.1.

@@ -8,6 +8,8 @@ pub struct Url<'a> {
     pub is_https: bool,
     /// Without brackets and port.
     pub host: &'a str,
+    /// As written; [`Url::port`] knows the scheme's own.
+    port: Option<u16>,
     /// From the first `/` on, without query; may be empty.
     pub path: &'a str,
     /// Whether a query or fragment follows.
@@ -44,13 +46,19 @@ impl<'a> Url<'a> {
             }
         };
         // The characters of a port and of a host leave no room for `user@`.
-        if let Some(port) = port
-            && (!port.bytes().all(|byte| byte.is_ascii_digit())
-                || port.parse::<u16>().ok().is_none_or(|port| port == 0))
-        {
-            return None;
-        }
-        is_host(host).then_some(Self { is_https, host, path, has_query })
+        let port = match port {
+            Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Some(text.parse().ok().filter(|port| *port != 0)?)
+            }
+            Some(_) => return None,
+            None => None,
+        };
+        is_host(host).then_some(Self { is_https, host, port, path, has_query })
+    }
+
+    /// The port that is called.
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(if self.is_https { 443 } else { 80 })
     }
 }
 

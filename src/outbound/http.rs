@@ -1,14 +1,15 @@
-//! The only place that builds a `ureq::Agent`: roots, timeouts, proxy, buffer sizes.
+//! The only place that builds a `ureq::Agent`: timeouts, proxy, buffer sizes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::config::ConfigBuilder;
-use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 use ureq::typestate::AgentScope;
-use ureq::unversioned::resolver::Resolver;
-use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, Proxy};
+use ureq::unversioned::resolver::{DefaultResolver, Resolver};
+use ureq::{Agent, Proxy, ProxyProtocol};
+
+use crate::config::trust::Trust;
+use crate::outbound::failure::Failure;
+use crate::outbound::tls::{Seen, Tls};
 
 /// Idle connections are closed after this long; servers commonly close theirs at sixty seconds.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(50);
@@ -35,41 +36,54 @@ pub struct Timeouts {
 
 /// An agent for requests to `url`'s host. Statuses are not errors, redirects are not followed (a key must not
 /// travel), loopback never goes through a proxy.
-pub fn agent(url: &str, timeouts: Timeouts) -> Agent {
+pub fn agent(url: &str, timeouts: Timeouts, tls: &Tls) -> Agent {
     let proxy = if is_loopback(url) { None } else { Proxy::try_from_env() };
-    settings(proxy)
+    let config = settings(proxy)
         .timeout_connect(Some(timeouts.connect))
         .timeout_per_read(Some(timeouts.read))
         .timeout_per_write(Some(timeouts.write))
         .max_idle_connections(1)
         .max_idle_connections_per_host(1)
         .max_idle_age(KEEP_ALIVE)
-        .build()
-        .new_agent()
+        .build();
+    Agent::with_parts(config, tls.connector(), DefaultResolver::default())
 }
 
 /// An agent for one request to a webhook, wherever `resolver` lets it go: no proxy, no redirect, no connection kept.
 /// `whole` is for everything up to the answer's head, [`CONNECT`] of it for the connection.
-pub fn webhook_agent(whole: Duration, resolver: impl Resolver) -> Agent {
+pub fn webhook_agent(whole: Duration, resolver: impl Resolver, tls: &Tls) -> Agent {
     let config = settings(None)
         .timeout_global(Some(whole))
         .timeout_connect(Some(CONNECT.min(whole)))
         .timeout_recv_body(Some(TIDY))
         .max_idle_connections(0)
         .build();
-    Agent::with_parts(config, DefaultConnector::default(), resolver)
+    Agent::with_parts(config, tls.connector(), resolver)
+}
+
+/// What a server shows when a connection is opened to it; no byte of HTTP is sent.
+///
+/// # Errors
+/// Why nothing was seen.
+pub fn look(url: &str, trust: &Trust) -> Result<Seen, Failure> {
+    let (tls, witness) = Tls::looking(trust).map_err(|error| Failure::of_tls(&error))?;
+    // A proxy with TLS of its own would be seen in place of the server.
+    let proxy = Proxy::try_from_env().filter(|it| it.protocol() == ProxyProtocol::Http);
+    let proxy = proxy.filter(|_| !is_loopback(url));
+    let config = settings(proxy).timeout_connect(Some(CONNECT)).max_idle_connections(0).build();
+    let agent = Agent::with_parts(config, tls.connector(), DefaultResolver::default());
+    let outcome = agent.head(url).call();
+    match (witness.take(), outcome) {
+        (Some(seen), _) => Ok(seen),
+        (None, Err(error)) => Err(Failure::of(&error)),
+        (None, Ok(_)) => Err(Failure::NotTls),
+    }
 }
 
 /// What all agents share.
 fn settings(proxy: Option<Proxy>) -> ConfigBuilder<AgentScope> {
-    let tls = TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .root_certs(RootCerts::WebPki)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .build();
     #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
     Agent::config_builder()
-        .tls_config(tls)
         .proxy(proxy)
         .http_status_as_error(false)
         .max_redirects(0)

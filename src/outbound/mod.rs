@@ -5,6 +5,9 @@
 
 pub mod client;
 pub mod device;
+pub mod failure;
 pub mod http;
 pub mod model;
 pub mod push;
+pub mod tls;
+pub mod x509;

@@ -17,7 +17,9 @@ use crate::base::sse::{Item, Parser, SseError};
 use crate::config::Relay;
 use crate::config::providers::{Form as Spoken, Route, endpoint};
 use crate::llm::{Delta, Form, ModelError, Reply, Turn, TurnEnd};
+use crate::outbound::failure::{Failure, Place};
 use crate::outbound::http::{Timeouts, agent};
+use crate::outbound::tls::Tls;
 use crate::work::Cancel;
 
 /// Bytes read at once.
@@ -52,13 +54,14 @@ pub enum Piece<'a> {
 pub struct Line {
     route: Route,
     relay: Relay,
+    tls: Tls,
     agent: Option<Agent>,
 }
 
 impl Line {
     /// A line that connects when it is first used.
-    pub fn new(route: Route, relay: Relay) -> Self {
-        Self { route, relay, agent: None }
+    pub fn new(route: Route, relay: Relay, tls: Tls) -> Self {
+        Self { route, relay, tls, agent: None }
     }
 
     /// Carries out one turn. `each` gets every piece in order, and [`Piece::End`] exactly once.
@@ -109,7 +112,7 @@ impl Line {
         let first = relay.first_payload(provider);
         let line = self.agent.get_or_insert_with(|| {
             let read = relay.connect + first.max(relay.idle) + SPARE;
-            agent(&url, Timeouts { connect: relay.connect, read, write: WRITE })
+            agent(&url, Timeouts { connect: relay.connect, read, write: WRITE }, &self.tls)
         });
         let stopper = line.clone();
         cancel.on_fire(move || stopper.shutdown());
@@ -157,55 +160,22 @@ fn unusable_key() -> ModelError {
     ModelError::Unauthorized { status: 401, message }
 }
 
-/// Sorts a failure in front of the reply. ureq tells a refused connection, a failed look-up and a failed
-/// handshake apart; the text is its own, redacted later.
+/// Sorts a failure in front of the reply. The text goes to callers as well, so it does not name the host.
 fn no_reply(error: &ureq::Error) -> Attempt {
-    match error {
-        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
-            Attempt::Failed(ModelError::Connect { what: "no connection in time".to_owned() })
-        }
-        ureq::Error::HostNotFound => Attempt::Failed(ModelError::Connect {
-            what: "the host name cannot be resolved".to_owned(),
-        }),
-        ureq::Error::ConnectionFailed | ureq::Error::Tls(_) | ureq::Error::Rustls(_) => {
-            Attempt::Failed(ModelError::Connect { what: error.to_string() })
-        }
-        // The standard library has no kind for it.
-        ureq::Error::Io(cause) if cause.to_string().starts_with("failed to lookup address") => {
-            let what = "the host name cannot be resolved; check the base URL".to_owned();
-            Attempt::Failed(ModelError::Connect { what })
-        }
-        // What rustls says comes wrapped.
-        ureq::Error::Io(cause) if cause.kind() == std::io::ErrorKind::InvalidData => {
-            Attempt::Failed(ModelError::Connect {
-                what: format!("TLS: {cause}; check the base URL"),
-            })
-        }
-        ureq::Error::Io(cause) if is_connecting(cause.kind()) => {
-            Attempt::Failed(ModelError::Connect { what: cause.to_string() })
-        }
-        ureq::Error::Timeout(_) => {
-            Attempt::Failed(ModelError::Transport { what: "no reply in time".to_owned() })
-        }
-        _ => Attempt::NoReply(ModelError::Transport { what: error.to_string() }),
+    let failure = Failure::of(error);
+    let what = failure.explain(&PROVIDER);
+    if failure.is_before_request() {
+        Attempt::Failed(ModelError::Connect { what })
+    } else if failure == Failure::NoAnswer {
+        Attempt::Failed(ModelError::Transport { what })
+    } else {
+        Attempt::NoReply(ModelError::Transport { what })
     }
 }
 
-const fn is_connecting(kind: std::io::ErrorKind) -> bool {
-    use std::io::ErrorKind::{
-        AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable,
-        PermissionDenied,
-    };
-    matches!(
-        kind,
-        ConnectionRefused
-            | HostUnreachable
-            | NetworkUnreachable
-            | NetworkDown
-            | AddrNotAvailable
-            | PermissionDenied
-    )
-}
+/// The operator knows what stands in the configuration.
+const PROVIDER: Place<'_> =
+    Place { url: "BASE-URL", who: "the provider", host: "HOST", spot: "the provider's base URL" };
 
 fn read_reply(
     form: Form,
@@ -323,7 +293,7 @@ fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 fn broken(error: &std::io::Error) -> ModelError {
-    ModelError::Transport { what: error.to_string() }
+    ModelError::Transport { what: Failure::of_io(error).explain(&PROVIDER) }
 }
 
 fn unreadable(error: SseError) -> ModelError {

@@ -19,7 +19,9 @@ use crate::a2a::dialect::Dialect;
 use crate::base::clock::Now;
 use crate::base::reach::{Reach, reach};
 use crate::config::Push;
+use crate::outbound::failure::Failure;
 use crate::outbound::http::webhook_agent;
+use crate::outbound::tls::Tls;
 use crate::work::{Cancel, Post, PostError};
 
 /// Bytes of an answer that are read, so that a webhook can say them without being cut off.
@@ -31,9 +33,10 @@ const ADDRESSES: usize = 4;
 ///
 /// # Errors
 /// Why not, without a word of the URL, of the token or of the credentials.
-pub fn post(post: &Post, settings: &Push, cancel: &Cancel) -> Result<(), PostError> {
+pub fn post(post: &Post, settings: &Push, tls: &Tls, cancel: &Cancel) -> Result<(), PostError> {
     let Post { hook, body } = post;
-    let line = webhook_agent(settings.timeout, Guard { allow_private: settings.allow_private });
+    let guard = Guard { allow_private: settings.allow_private };
+    let line = webhook_agent(settings.timeout, guard, tls);
     let stopper = line.clone();
     cancel.on_fire(move || stopper.shutdown());
     let mut request = line.post(&*hook.url);
@@ -82,30 +85,13 @@ fn secret(text: &str) -> Result<HeaderValue, PostError> {
 
 /// What went wrong, in words of our own: those of others may repeat the URL.
 fn reason(error: &Error) -> PostError {
-    PostError::Failed(match error {
-        Error::Other(inner) => match inner.downcast_ref() {
-            Some(PostError::Forbidden(what)) => return PostError::Forbidden(what),
-            _ => "no answer",
-        },
-        Error::BadUri(_) | Error::Http(_) => return PostError::Forbidden("the URL is malformed"),
-        Error::Timeout(Timeout::Resolve) => "the host name took too long to look up",
-        Error::Timeout(Timeout::Connect) => "no connection in time",
-        Error::Timeout(_) => "no answer in time",
-        Error::HostNotFound => "the host name cannot be resolved",
-        Error::Tls(_) | Error::Rustls(_) => "TLS: the handshake failed",
-        Error::Io(cause) => match cause.kind() {
-            io::ErrorKind::ConnectionRefused => "connection refused",
-            // What rustls says comes wrapped.
-            io::ErrorKind::InvalidData => "TLS: the handshake failed",
-            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "unreachable",
-            io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::BrokenPipe => "the connection broke off",
-            _ => "the connection failed",
-        },
-        Error::Protocol(_) | Error::LargeResponseHeader(..) => "the answer is not HTTP",
-        _ => "no answer",
-    })
+    match error {
+        Error::Other(inner) if let Some(PostError::Forbidden(what)) = inner.downcast_ref() => {
+            PostError::Forbidden(what)
+        }
+        Error::BadUri(_) | Error::Http(_) => PostError::Forbidden("the URL is malformed"),
+        _ => PostError::Failed(Failure::of(error).brief()),
+    }
 }
 
 /// Looks names up and lets only fit addresses through.

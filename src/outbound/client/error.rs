@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::outbound::client::card::Version;
 use crate::outbound::client::members::{Members, text};
+use crate::outbound::failure::{Failure, explain};
 
 /// Why a call brought no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub enum ClientError {
         /// Where.
         url: String,
         /// Why.
-        what: String,
+        why: Failure,
     },
     /// No room. The same call later helps.
     Busy {
@@ -30,6 +31,15 @@ pub enum ClientError {
         status: u16,
         /// The agent's text; may be empty.
         message: String,
+        /// Where the token was from that it was shown.
+        sent: Option<String>,
+    },
+    /// The agent has moved, and redirects are not followed. The new URL helps, if it is to be trusted.
+    Moved {
+        /// Its status.
+        status: u16,
+        /// Where to, as it was sent.
+        to: String,
     },
     /// The agent does not speak the version that it was asked in. Asking in another helps.
     Version {
@@ -64,17 +74,46 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unusable(what) => f.write_str(what),
-            Self::Connect { url, what } => write!(f, "no agent answers at {url}: {what}"),
+            Self::Connect { url, why } => {
+                write!(f, "cannot talk to the agent at {url}: {}", explain(why, url))?;
+                match why {
+                    Failure::Refused => f.write_str(" (`tetherlet run` starts one)"),
+                    _ => Ok(()),
+                }
+            }
             Self::Busy { retry_after_s: Some(seconds), message } => {
                 write!(f, "{message} (busy; again in {seconds} s)")
             }
             Self::Busy { retry_after_s: None, message } => write!(f, "{message} (busy)"),
-            Self::Denied { status, message } if message.is_empty() => {
-                write!(f, "the agent wants credentials (HTTP status {status})")
+            Self::Denied { status, message, sent } => {
+                let colon = if message.is_empty() { "" } else { ": " };
+                match (status, sent) {
+                    (403, Some(source)) => write!(
+                        f,
+                        "the token from {source} may not do this{colon}{message} (HTTP status 403); ask the \
+                         agent's operator for the right (rights of [callers.NAME])"
+                    ),
+                    (403, None) => write!(
+                        f,
+                        "the agent does not permit this without credentials{colon}{message} (HTTP status 403); \
+                         {GIVE}"
+                    ),
+                    (_, Some(source)) => write!(
+                        f,
+                        "the agent does not know the token from {source}{colon}{message} (HTTP status {status}); \
+                         is it whole, still valid, and meant for this agent?"
+                    ),
+                    (_, None) => write!(
+                        f,
+                        "the agent wants a token{colon}{message} (HTTP status {status}); {GIVE}"
+                    ),
+                }
             }
-            Self::Denied { status, message } => {
-                write!(f, "the agent wants credentials: {message} (HTTP status {status})")
-            }
+            Self::Moved { status, to } => write!(
+                f,
+                "the agent's URL has moved to {to} (HTTP status {status}), and redirects are not followed: \
+                 give that URL, if you trust it"
+            ),
             Self::Version { asked, message } => {
                 write!(f, "the agent does not speak A2A {asked}: {message} (-32009)")
             }
@@ -89,6 +128,9 @@ impl fmt::Display for ClientError {
         }
     }
 }
+
+/// How a token is given.
+const GIVE: &str = "give one with --token-file FILE, TETHERLET_TOKEN, or token-file in [peers.NAME] of the configuration";
 
 impl std::error::Error for ClientError {}
 
@@ -133,7 +175,7 @@ pub fn refusal(body: &str, status: u16, retry_after: Option<&str>, asked: Versio
         u32::try_from(seconds).ok()
     });
     match status {
-        401 | 403 => ClientError::Denied { status, message },
+        401 | 403 => ClientError::Denied { status, message, sent: None },
         429 | 503 => {
             let message = if said { message } else { format!("HTTP status {status}") };
             ClientError::Busy { retry_after_s, message }
@@ -193,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_no_agent_says_is_told_apart() {
-        let denied = ClientError::Denied { status: 401, message: String::new() };
+        let denied = ClientError::Denied { status: 401, message: String::new(), sent: None };
         assert_eq!(read("", 401), denied);
         let page = read("<html>\u{1b}[2J", 502);
         assert_eq!(page, ClientError::Http { status: 502, body: "<html> [2J".to_owned() });

@@ -3,7 +3,7 @@
 //!
 //! Calls block, on one connection that is kept between them. A reply, and each event of a stream, may have 8 MiB and
 //! hold 65,536 parts, messages and tasks; a card may have 1 MiB. Every read waits at most 15 minutes, for a card half
-//! a minute. Redirects are not followed.
+//! a minute. Redirects are not followed, and [`Credentials`] go nowhere but to the scheme, host and port given.
 //!
 //! ```
 //! use tetherlet::outbound::client::{Client, ClientError, Event, Outgoing};
@@ -61,6 +61,7 @@
 //! used, and when its URL is not: [`AgentCard::choose`].
 
 mod card;
+mod credentials;
 mod error;
 mod events;
 mod members;
@@ -71,11 +72,13 @@ use std::io::Read;
 use std::time::Duration;
 
 use ureq::http::Response;
+use ureq::http::header::{HeaderName, HeaderValue};
 use ureq::{Agent, Body};
 
 pub use crate::outbound::client::card::{
     AgentCard, AgentSkill, Binding, Interface, Offer, Version, Wanted,
 };
+pub use crate::outbound::client::credentials::{Credentials, origin};
 pub use crate::outbound::client::error::ClientError;
 pub use crate::outbound::client::events::Events;
 pub use crate::outbound::client::types::{
@@ -84,10 +87,14 @@ pub use crate::outbound::client::types::{
 };
 pub use crate::outbound::client::wire::{Call, Filter, Outgoing};
 
+use crate::base::clock::Now;
 use crate::config::url::Url;
 use crate::outbound::client::error::{cut, refusal};
+use crate::outbound::client::events::Watch;
 use crate::outbound::client::members::Members;
+use crate::outbound::failure::Failure;
 use crate::outbound::http::{Timeouts, agent};
+use crate::outbound::tls::Tls;
 
 /// Bytes of a reply, and of one event.
 const REPLY: usize = 8 * 1024 * 1024;
@@ -110,6 +117,9 @@ pub struct Client {
     pages: Agent,
     /// For `at`; the same where the host is.
     calls: Agent,
+    /// What every request carries, and where that was found.
+    token: Option<(HeaderName, HeaderValue)>,
+    source: String,
 }
 
 impl Client {
@@ -127,10 +137,22 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`]; `Unusable` also when the card does not offer what is wanted.
     pub fn connect_as(url: &str, wanted: &Wanted) -> Result<Self, ClientError> {
+        Self::connect_with(url, wanted, &Credentials::default())
+    }
+
+    /// [`Client::connect_as`], with credentials.
+    ///
+    /// # Errors
+    /// As [`Client::connect_as`]; `Unusable` also where the credentials must not be sent.
+    pub fn connect_with(
+        url: &str,
+        wanted: &Wanted,
+        credentials: &Credentials,
+    ) -> Result<Self, ClientError> {
         if wanted.tenant.is_some() && wanted.version == Some(Version::V0_3) {
             return Err(ClientError::Unusable("A2A 0.3 has no tenants".to_owned()));
         }
-        let mut client = Self::at(url)?;
+        let mut client = Self::at(url, credentials)?;
         client.at = wanted.assumed(&client.url);
         let card = match client.card_json() {
             Ok(json) => AgentCard::read(&json).map(Some),
@@ -149,9 +171,10 @@ impl Client {
             Err(error) => return Err(error),
         };
         client.at = card.choose(&client.url, wanted)?;
+        credentials.stay(&client.url, &client.at.url)?;
         let host = |url| Url::read(url).map(|url: Url<'_>| (url.is_https, url.host.to_owned()));
         if host(&client.at.url) != host(&client.url) {
-            client.calls = agent_for(&client.at.url);
+            client.calls = agent_for(&client.at.url, &credentials.tls);
         }
         client.card = Some(card);
         Ok(client)
@@ -160,17 +183,19 @@ impl Client {
     /// A client of 0.3 over JSON-RPC at `url`, without asking for a card. Nothing is sent yet.
     ///
     /// # Errors
-    /// `Unusable` for what is no http or https URL, or has a user name.
-    pub fn at(url: &str) -> Result<Self, ClientError> {
+    /// `Unusable` for what is no http or https URL, or has a user name, and where the credentials must not be sent.
+    pub fn at(url: &str, credentials: &Credentials) -> Result<Self, ClientError> {
         let plain = url.trim_end_matches('/');
         if Url::read(plain).is_none() {
             // A URL may hold a password: it is not repeated.
             let what = "the agent's URL is no http or https URL, or holds a user name";
             return Err(ClientError::Unusable(what.to_owned()));
         }
-        let pages = agent_for(plain);
+        let token = credentials.for_url(plain)?;
+        let pages = agent_for(plain, &credentials.tls);
         let at = Wanted::default().assumed(plain);
-        Ok(Self { url: plain.to_owned(), at, card: None, calls: pages.clone(), pages })
+        let (url, calls, source) = (plain.to_owned(), pages.clone(), credentials.source.clone());
+        Ok(Self { url, at, card: None, pages, calls, token, source })
     }
 
     /// The URL that was given, without `/` at the end.
@@ -204,16 +229,22 @@ impl Client {
     /// # Errors
     /// `Http` for every status but 200.
     pub fn page(&self, path: &str) -> Result<String, ClientError> {
-        let request = self.pages.get(format!("{}{path}", self.url));
+        let mut request = self.pages.get(format!("{}{path}", self.url));
+        if let Some((name, value)) = &self.token {
+            request = request.header(name, value);
+        }
         let request = request.config().timeout_global(Some(PAGE_WAIT)).build();
         let response = request.call().map_err(|error| unreachable(&self.url, &error))?;
         let status = response.status().as_u16();
-        let moved = header(&response, "location").map(|to| format!("moved to {}", cut(to)));
-        let body = whole(response, PAGE)?;
-        if status == 200 {
-            return Ok(body);
+        if let Some(moved) = moved(&response) {
+            return Err(moved);
         }
-        Err(ClientError::Http { status, body: moved.unwrap_or_else(|| cut(&body)) })
+        let body = whole(response, PAGE)?;
+        match status {
+            200 => Ok(body),
+            401 | 403 => Err(self.denied(refusal(&body, status, None, self.at.version))),
+            _ => Err(ClientError::Http { status, body: cut(&body) }),
+        }
     }
 
     /// Sends a message and waits for the answer.
@@ -277,11 +308,13 @@ impl Client {
     /// # Errors
     /// Any [`ClientError`] before the first item; later ones come as items.
     pub fn events(&self, call: &Call<'_>) -> Result<Events, ClientError> {
+        let asked = Now::read().mono;
         let response = self.open(call)?;
         let is_stream = header(&response, "content-type")
             .is_some_and(|value| value.to_ascii_lowercase().starts_with("text/event-stream"));
         if is_stream {
-            return Ok(Events::stream(response, self.at.clone()));
+            let watch = Watch::new(asked, matches!(call, Call::Subscribe { .. }));
+            return Ok(Events::stream(response, self.at.clone(), watch));
         }
         // Agents of 0.3 put a refusal into a stream as well. CodeTether's spawn answers a stream's call with one task.
         Ok(Events::one(self.result(response)?, self.at.clone()))
@@ -313,10 +346,16 @@ impl Client {
             if let Some((name, value)) = version {
                 post = post.header(name, value);
             }
+            if let Some((name, value)) = &self.token {
+                post = post.header(name, value);
+            }
             post.header("content-type", "application/json").send(&request.body)
         } else {
             let mut get = self.calls.get(&request.url).header("accept", accept);
             if let Some((name, value)) = version {
+                get = get.header(name, value);
+            }
+            if let Some((name, value)) = &self.token {
                 get = get.header(name, value);
             }
             get.call()
@@ -327,9 +366,31 @@ impl Client {
     fn result(&self, response: Response<Body>) -> Result<Raw, ClientError> {
         let status = response.status().as_u16();
         let retry_after = header(&response, "retry-after").map(str::to_owned);
+        if let Some(moved) = moved(&response) {
+            return Err(moved);
+        }
         let body = whole(response, REPLY)?;
-        result_of(&body, status, retry_after.as_deref(), &self.at)
+        let result = result_of(&body, status, retry_after.as_deref(), &self.at);
+        result.map_err(|error| self.denied(error))
     }
+
+    /// A refusal for want of credentials says which were shown.
+    fn denied(&self, error: ClientError) -> ClientError {
+        match error {
+            ClientError::Denied { status, message, .. } => {
+                let sent = self.token.is_some().then(|| self.source.clone());
+                ClientError::Denied { status, message, sent }
+            }
+            other => other,
+        }
+    }
+}
+
+/// The error for a redirect: whoever follows it gives away what was meant for the first.
+fn moved(response: &Response<Body>) -> Option<ClientError> {
+    let status = response.status().as_u16();
+    let to = header(response, "location").filter(|_| (300..400).contains(&status))?;
+    Some(ClientError::Moved { status, to: cut(to) })
 }
 
 /// The result in a reply's body, or in an event of a stream.
@@ -354,9 +415,9 @@ fn result_of(
     }
 }
 
-fn agent_for(url: &str) -> Agent {
+fn agent_for(url: &str, tls: &Tls) -> Agent {
     let (connect, write) = (Duration::from_secs(10), Duration::from_secs(30));
-    agent(url, Timeouts { connect, read: READ, write })
+    agent(url, Timeouts { connect, read: READ, write }, tls)
 }
 
 fn header<'r>(response: &'r Response<Body>, name: &str) -> Option<&'r str> {
@@ -364,13 +425,7 @@ fn header<'r>(response: &'r Response<Body>, name: &str) -> Option<&'r str> {
 }
 
 fn unreachable(url: &str, error: &ureq::Error) -> ClientError {
-    let what = match error {
-        ureq::Error::Io(cause) if cause.kind() == std::io::ErrorKind::ConnectionRefused => {
-            "connection refused".to_owned()
-        }
-        other => other.to_string(),
-    };
-    ClientError::Connect { url: url.to_owned(), what }
+    ClientError::Connect { url: url.to_owned(), why: Failure::of(error) }
 }
 
 fn whole(mut response: Response<Body>, limit: usize) -> Result<String, ClientError> {

@@ -4,6 +4,7 @@
 //! Reading is tolerant: members that are missing or do not fit are empty, parts that hold nothing are left out. Only
 //! what is neither a task nor a message is refused, and an answer of more than 65,536 things.
 
+use crate::base::clock::unix_ms_of;
 use crate::outbound::client::card::{Binding, Version};
 use crate::outbound::client::error::{ClientError, cut};
 use crate::outbound::client::members::{ELEMENTS, Members};
@@ -446,11 +447,16 @@ impl Raw {
         Members::read(&self.json).filter(fits).ok_or_else(|| self.broken("a list of tasks"))
     }
 
-    /// What a stream's reader must know of an item: the state it tells, and whether it says that it is the last.
-    pub(super) fn ends(&self) -> (Option<State>, bool) {
-        let Some(members) = Members::read(&self.json) else { return (None, false) };
-        let state = members.object(&["status"]).and_then(|status| status.text(&["state"]));
-        let state = state.map(|state| State::read(&state));
+    /// What a stream's reader must know of an item.
+    pub(super) fn mark(&self) -> Mark {
+        let is_task = self.kind == Kind::Task;
+        let Some(members) = Members::read(&self.json) else {
+            return Mark { is_task, ..Mark::default() };
+        };
+        let status = members.object(&["status"]);
+        let of = |name| status.as_ref().and_then(|status| status.text(&[name]));
+        let state = of("state").map(|state| State::read(&state));
+        let unix_ms = of("timestamp").and_then(|text| unix_ms_of(&text));
         let is_final = state.is_some_and(State::is_final);
         let last = match self.kind {
             Kind::Message => true,
@@ -459,12 +465,25 @@ impl Raw {
             Kind::Status => members.raw(&["final"]).map_or(is_final, |last| last == "true"),
             Kind::Artifact => false,
         };
-        (state, last)
+        Mark { is_task, state, last, unix_ms }
     }
 
     fn broken(&self, wanted: &str) -> ClientError {
         ClientError::Broken(format!("not {wanted}: {}", cut(&self.json)))
     }
+}
+
+/// What an item of a stream says about the stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mark {
+    /// Whether it is a whole task.
+    pub is_task: bool,
+    /// The state it tells.
+    pub state: Option<State>,
+    /// Whether it says that it is the last.
+    pub last: bool,
+    /// When its status was written.
+    pub unix_ms: Option<u64>,
 }
 
 type Read<T> = Result<Option<T>, String>;
@@ -688,7 +707,8 @@ mod tests {
         let read = |json| {
             let raw = Raw::new(json, Version::V0_3, Binding::JsonRpc);
             assert!(!raw.json().contains('\n'), "{}", raw.json());
-            (raw.event().unwrap(), raw.ends())
+            let mark = raw.mark();
+            (raw.event().unwrap(), (mark.state, mark.last))
         };
         for kind in 0..4 {
             for form in &forms[1..] {

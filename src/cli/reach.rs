@@ -1,0 +1,104 @@
+//! How commands reach an agent: which token they show, whom they trust, by which certificate they are known.
+//!
+//! A token is never an argument: everybody on the machine can read those.
+
+use std::path::PathBuf;
+
+use lexopt::Parser;
+
+use crate::cli::{Failure, Settings, note};
+use crate::config::credentials::{token, token_file};
+use crate::config::trust::Identity;
+use crate::config::{Inputs, Reaching, load_reaching};
+use crate::outbound::client::{Credentials, origin};
+use crate::outbound::failure::Failure as Why;
+use crate::outbound::tls::Tls;
+
+/// Flags of every command that calls an agent; `--token` only to be refused with a reason.
+pub const FLAGS: [&str; 5] = ["token-file", "ca", "cert", "key", "token"];
+
+/// Why `--token` is none.
+pub fn no_token() -> Failure {
+    let why = "invalid option '--token': what stands in a command line, everybody on this machine can read; put \
+               the token into a file of mode 600 and give --token-file FILE, or set TETHERLET_TOKEN";
+    Failure::Usage(why.to_owned())
+}
+
+/// What those flags say.
+#[derive(Debug, Default)]
+pub struct Reach {
+    token_file: Option<PathBuf>,
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+impl Reach {
+    /// Takes one of [`FLAGS`].
+    pub fn take(&mut self, name: &str, parser: &mut Parser) -> Result<(), Failure> {
+        let place = match name {
+            "token-file" => &mut self.token_file,
+            "ca" => &mut self.ca,
+            "cert" => &mut self.cert,
+            "key" => &mut self.key,
+            _ => return Err(no_token()),
+        };
+        *place = Some(parser.value()?.into());
+        Ok(())
+    }
+
+    /// What flags, environment and configuration say together, for the agent at `url`.
+    pub fn credentials(&self, settings: &Settings, url: &str) -> Result<Credentials, Failure> {
+        settings.with(|inputs| self.credentials_by(inputs, url))
+    }
+
+    fn credentials_by(&self, inputs: &Inputs<'_>, url: &str) -> Result<Credentials, Failure> {
+        let Reaching { mut trust, peers, warnings } =
+            load_reaching(inputs).map_err(|problems| Failure::Usage(problems.to_string()))?;
+        for warning in warnings {
+            note(&format!("warning: {warning}"));
+        }
+        let usage = |flag: &str| {
+            let flag = flag.to_owned();
+            move |rule: String| Failure::Usage(format!("{flag}: {rule}"))
+        };
+        if let Some(path) = &self.ca {
+            std::sync::Arc::make_mut(&mut trust).add_file(path, false).map_err(usage("--ca"))?;
+        }
+        let identity = match (&self.cert, &self.key) {
+            (Some(cert), key) => {
+                let key = key.as_ref().unwrap_or(cert);
+                Some(Identity::read(cert, key).map_err(usage("--cert"))?)
+            }
+            (None, Some(_)) => {
+                return Err(Failure::Usage("--key goes with --cert".to_owned()));
+            }
+            (None, None) => None,
+        };
+        let tls = Tls::new(trust, identity);
+        if tls.has_identity() {
+            tls.check().map_err(|error| {
+                usage("--cert")(match Why::of_tls(&error) {
+                    Why::BadCertificate(what) | Why::Tls(what) => format!("cannot be used: {what}"),
+                    other => other.brief().to_owned(),
+                })
+            })?;
+        }
+        let found = match &self.token_file {
+            Some(path) => {
+                let secret = token_file(path, inputs).map_err(usage("--token-file"))?;
+                Some((secret, format!("file {}", path.display())))
+            }
+            None => token(inputs).map_err(Failure::Usage)?,
+        };
+        let found = found.or_else(|| {
+            let mut here = peers.into_iter().filter(|peer| origin(&peer.url) == origin(url));
+            here.find_map(|peer| Some((peer.token?, peer.token_source)))
+        });
+        let (token, source) = match found {
+            Some((secret, source)) => (Some(secret), source),
+            None => (None, String::new()),
+        };
+        Ok(Credentials { token, header: None, source, tls })
+    }
+}
