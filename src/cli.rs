@@ -7,6 +7,7 @@ mod list;
 mod reach;
 mod remote;
 mod token;
+mod trust;
 mod verify;
 
 use std::ffi::OsString;
@@ -99,6 +100,7 @@ fn dispatch(arguments: &[OsString]) -> Result<(), Failure> {
         "subscribe" => remote::subscribe(rest),
         "card" => verify::card(rest),
         "status" => remote::status(rest),
+        "trust" => trust::trust(rest),
         "check-config" => check_config(rest),
         "token" => token::token(rest),
         "cert" => cert::cert(rest),
@@ -127,6 +129,7 @@ fn unknown_verb(verb: &str) -> Failure {
         "subscribe",
         "card",
         "status",
+        "trust",
         "check-config",
         "token",
         "cert",

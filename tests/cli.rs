@@ -15,8 +15,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::{Agent, DEADLINE, Home, exchange, program, reply_of};
 
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 13] = [
     "run",
+    "trust",
     "spawn",
     "send",
     "get",

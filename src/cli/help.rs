@@ -15,6 +15,7 @@ usage: tetherlet [COMMAND] [OPTIONS]
   subscribe [URL] ID    print a task as it goes on
   card [URL]            print an agent card, or verify its signatures
   status [URL]          what the agent does: tasks, memory, model, warnings
+  trust URL             look at a server's certificate and pin its key
   check-config [FILE]   all problems of a configuration at once, and the memory it may take
   token new [NAME]      make a token for a caller
   cert self-signed      make a key and a certificate for this machine, or for a client
@@ -170,6 +171,21 @@ Prints what the running agent does. Exit code 1 when none answers.
       --config        instead print every setting, its value and where it came from, as `run`
                       would read them now (TETHERLET_CONFIG names another file)";
 
+const TRUST: &str = "\
+usage: tetherlet trust [OPTIONS] https://HOST[:PORT]
+
+Shows the certificate of a server and, once you have compared it, pins its key: HOST then has that
+one key at that port, whatever name, dates or issuer its certificate bears, and any other key is
+refused. Nothing but a TLS handshake is sent. Pins are kept in /etc/tetherlet/pins by root, else in
+~/.config/tetherlet/pins (outbound.pins-file names another place).
+
+      --fingerprint X  do not ask: pin the key if it is X, sha256/BASE64 of the key or the SHA-256
+                       of the certificate as `openssl x509 -noout -fingerprint -sha256` prints it
+      --yes            do not ask: trust what is there
+      --list           print the pins
+      --remove         forget the pin of HOST:PORT
+      --config FILE    read this configuration in place of the usual ones";
+
 const CHECK: &str = "\
 usage: tetherlet check-config [FILE]
 
@@ -215,6 +231,7 @@ pub fn help_of(verb: &str) -> Option<&'static str> {
         "list" => Some(LIST),
         "card" => Some(CARD),
         "status" => Some(STATUS),
+        "trust" => Some(TRUST),
         "check-config" => Some(CHECK),
         "token" => Some(TOKEN),
         "cert" => Some(CERT),
