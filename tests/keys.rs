@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use support::{Home, program};
+use support::{Agent, Home, exchange, program};
 
 fn run(home: &Home, arguments: &[&str]) -> Output {
     program(&home.0).args(arguments).stdin(Stdio::null()).output().unwrap()
@@ -108,6 +108,29 @@ fn a_token_file_is_closed_and_its_token_is_printed_nowhere() {
 }
 
 #[test]
+fn the_lines_it_prints_let_the_caller_in_and_nobody_else() {
+    let home = Home::new();
+    let said = printed(&home, &["token", "new", "phone", "--file", "phone.token"]);
+    let lines: String = said
+        .lines()
+        .skip_while(|line| !line.contains("[callers.phone]"))
+        .map_while(|line| line.strip_prefix("    "))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let file = home.file("agent.toml", &lines).to_str().unwrap().to_owned();
+    let token = std::fs::read_to_string(home.0.join("phone.token")).unwrap();
+    let agent = Agent::start_in(home, &["--config", &file], &[]);
+    let status = |proof: &str| {
+        let head =
+            format!("GET /tasks HTTP/1.1\r\nHost: {}\r\nA2A-Version: 1.0\r\n", agent.address);
+        exchange(agent.address, format!("{head}Connection: close\r\n{proof}\r\n").as_bytes()).status
+    };
+    assert_eq!(status(&format!("Authorization: Bearer {}\r\n", token.trim())), 200);
+    assert_eq!(status("Authorization: Bearer tl_other\r\n"), 401);
+    assert_eq!(status(""), 401);
+}
+
+#[test]
 fn wrong_usage_names_what_is_wrong_and_writes_nothing() {
     let home = Home::new();
     let usage: &[(&[&str], &str)] = &[
@@ -115,6 +138,7 @@ fn wrong_usage_names_what_is_wrong_and_writes_nothing() {
         (&["token", "nwe"], "did you mean `token new`?"),
         (&["token", "new", "a", "b"], "b"),
         (&["token", "new", "My Phone"], "'My Phone': a caller's name is"),
+        (&["token", "new", "--rights", "all"], "all: must be a list of tasks, push, card, status"),
         (&["token", "new", "1a"], "a caller's name is"),
         (&["cert"], "`tetherlet cert self-signed`"),
         (&["cert", "self-singed"], "did you mean `cert self-signed`?"),

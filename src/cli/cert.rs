@@ -27,8 +27,8 @@ use crate::base::base64::encode;
 use crate::base::clock::{Now, rfc3339_into};
 use crate::base::ids::random;
 use crate::cli::fresh::{Fresh, PUBLIC, SECRET};
-use crate::cli::token::is_section;
 use crate::cli::{Failure, quoted, say, subcommand, toml_text};
+use crate::config::draft::Family;
 use crate::config::url::is_host;
 use crate::outbound::device;
 
@@ -217,7 +217,7 @@ impl Wanted {
 
     fn client_advice(&self, text: &mut String) {
         let name = self.names.first().map_or("", String::as_str);
-        let section = if is_section(name) { name } else { "client" };
+        let section = if Family::Callers.check_name(name).is_ok() { name } else { "client" };
         let (key, cert) = (self.place("key.pem"), self.place("cert.pem"));
         let shown = |path: &Path| quoted(&path.to_string_lossy());
         let _ = write!(

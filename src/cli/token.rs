@@ -14,6 +14,8 @@ use crate::base::ids::random;
 use crate::base::secret::Secret;
 use crate::cli::fresh::{Fresh, SECRET};
 use crate::cli::{Failure, quoted, say, subcommand, toml_text};
+use crate::config::callers::Rights;
+use crate::config::draft::Family;
 
 /// What tokens begin with, so that scanners of repositories and logs find those that have got there.
 const PREFIX: &str = "tl_";
@@ -36,9 +38,10 @@ fn new(arguments: &[OsString]) -> Result<(), Failure> {
         }
     }
     let name = name.unwrap_or_else(|| "client".to_owned());
-    if !is_section(&name) {
-        let rule = "a caller's name is 1 to 32 lower-case letters, digits and '-'";
-        return Err(Failure::Usage(format!("{}: {rule}", quoted(&name))));
+    let wrong = |what: &str, rule: String| Failure::Usage(format!("{}: {rule}", quoted(what)));
+    Family::Callers.check_name(&name).map_err(|rule| wrong(&name, rule))?;
+    if let Some(rights) = &rights {
+        Rights::read(rights).map_err(|rule| wrong(rights, rule))?;
     }
     let token = generate().ok_or_else(|| Failure::Failed("no token".to_owned()))?;
     let Some(file) = file else {
@@ -67,13 +70,6 @@ fn generate() -> Option<Secret> {
     random(bytes.as_mut());
     let text = Zeroizing::new(encode_url(bytes.as_ref()));
     Secret::new(&Zeroizing::new(format!("{PREFIX}{}", text.as_str())))
-}
-
-/// Whether a section of the configuration may have this name.
-pub fn is_section(name: &str) -> bool {
-    (1..=32).contains(&name.len())
-        && name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// What either side does with the token in `file`.

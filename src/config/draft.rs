@@ -57,13 +57,7 @@ impl Draft {
         written: &str,
         source: &Source,
     ) -> Result<usize, String> {
-        let fits = (1..=32).contains(&written.len())
-            && written.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && written.starts_with(|first: char| first.is_ascii_lowercase());
-        if !fits {
-            let what = family.member();
-            return Err(format!("a {what}'s name is 1 to 32 lower-case letters, digits and '-'"));
-        }
+        family.check_name(written)?;
         let name = match family {
             Family::Providers => providers::known(written).map_or(written, |known| known.name),
             Family::Callers | Family::Peers => written,
@@ -173,6 +167,20 @@ impl Family {
             Self::Callers => "callers",
             Self::Peers => "peers",
         }
+    }
+
+    /// Checks the name of a section.
+    ///
+    /// # Errors
+    ///
+    /// The rule that it breaks.
+    pub fn check_name(self, name: &str) -> Result<(), String> {
+        let fits = (1..=32).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && name.starts_with(|first: char| first.is_ascii_lowercase());
+        let rule =
+            || format!("a {}'s name is 1 to 32 lower-case letters, digits and '-'", self.member());
+        fits.then_some(()).ok_or_else(rule)
     }
 
     /// What one of them is.
