@@ -86,13 +86,15 @@ impl Agent {
         Self::start_in(home, &["--config", &file], variables)
     }
 
-    fn start_in(home: Home, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+    /// The same with this home directory; what it says on standard output is in the file `stdout` there.
+    pub fn start_in(home: Home, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let stdout = std::fs::File::create(home.0.join("stdout")).unwrap();
         let mut child = program(&home.0)
             .args(["run", "--port", "0", "--log-level", "debug"])
             .args(arguments)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
