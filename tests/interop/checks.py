@@ -16,7 +16,9 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+import doors
 import drive
+import guarded
 import matrix
 import models
 import sdk
@@ -24,6 +26,33 @@ from parts import DEADLINE, KEY, Agent, Aimock, Hooks, Provider
 
 # What one check may take in all.
 LONGEST = 2 * DEADLINE
+
+
+class Room:
+    """The agents behind one door, and what of the world the facts about them need."""
+
+    def __init__(self, world: World, door: doors.Door) -> None:
+        self.world, self.door = world, door
+        self.provider, self.hooks, self.http, self.strict = world.provider, world.hooks, world.http, world.strict
+        self.agents: list[Agent] = []
+
+    async def agent(self, toml: str = "", **variables: str) -> Agent:
+        agent = await self.world.agent(self.door.toml + toml, **self.door.variables, **variables)
+        self.agents.append(agent)
+        return agent
+
+    async def furnish(self, keys: list[Path]) -> Room:
+        self.plain, self.pushing, self.telling, self.openai = await asyncio.gather(
+            self.agent(),
+            # Where the hooks of the checks are is not where a stranger's hook may be.
+            self.agent("[push]\nallow-private = true\n", **self.provider.variables),
+            self.agent("[card]\nextended = true\n"),
+            self.agent(OPENAI_API_KEY=KEY, OPENAI_BASE_URL=f"{self.world.aimock.url}/v1"),
+        )
+        self.signed = await asyncio.gather(*(self.agent(f'[card]\nkey-file = "{key}"\n') for key in keys))
+        if self.door.is_guarded:
+            self.forms = await guarded.forms(self, keys[0])
+        return self
 
 
 class World:
@@ -51,18 +80,14 @@ class World:
         await self.hooks.start()
         pythons = {"py03": sys.executable, "py10": python_10}
         self.drivers = await drive.drivers(pythons, node, modules, self.home)
-        _, self.plain, self.relay, self.pushing, self.telling = await asyncio.gather(
-            self.aimock.run(node, f"{modules}/@copilotkit/aimock/dist/cli.js", self.home),
-            self.agent(),
-            self.agent(**self.provider.variables),
-            # Where the hooks of the checks are is not where a stranger's hook may be.
-            self.agent("[push]\nallow-private = true\n", **self.provider.variables),
-            self.agent("[card]\nextended = true\n"),
-        )
-        self.signed = await asyncio.gather(*(self.agent(f'[card]\nkey-file = "{key}"\n') for key in self.keys()))
+        await self.aimock.run(node, f"{modules}/@copilotkit/aimock/dist/cli.js", self.home)
+        self.relay = await self.agent(**self.provider.variables)
+        keys = self.keys()
+        self.rooms = await asyncio.gather(*(Room(self, door).furnish(keys) for door in doors.DOORS))
+        # What is asked of one SDK alone is asked where nobody shows a thing.
+        self.plain, self.openai = self.rooms[0].plain, self.rooms[0].openai
         # One base with the version in its path and one without: both are what people write.
-        self.openai, self.anthropic, self.wrong_key = await asyncio.gather(
-            self.agent(OPENAI_API_KEY=KEY, OPENAI_BASE_URL=f"{self.aimock.url}/v1"),
+        self.anthropic, self.wrong_key = await asyncio.gather(
             self.agent(
                 '[model]\nsystem = "You answer for a test."\nmax-tokens = 321\n',
                 ANTHROPIC_API_KEY=KEY,
@@ -104,8 +129,8 @@ async def main(binary: str, python_10: str, node: str, modules: str, only: str =
         try:
             async with asyncio.timeout(DEADLINE):
                 await world.start(python_10, node, modules)
-            of_matrix, lacking = matrix.checks(world.drivers)
-            own = [*sdk.CHECKS, *models.CHECKS]
+            of_matrix, lacking = matrix.checks(world.drivers, world.rooms, guarded.FACTS)
+            own = [*sdk.CHECKS, *models.CHECKS, *guarded.CHECKS]
             checks = [(check.__name__.replace("_", " "), check) for check in own] + of_matrix
             checks = [check for check in checks if only in check[0]]
             for name, check in [*checks, ("every agent drains with exit code 0", every_agent_drains_with_exit_code_0)]:
@@ -142,7 +167,8 @@ async def every_agent_drains_with_exit_code_0(world: World) -> None:
     assert codes == [0] * len(agents), codes
     for agent in agents:
         assert "panicked" not in agent.log, agent.log
-        assert KEY not in agent.log, "a key is in the log"
+        for secret in (KEY, doors.ANNA, doors.ANNA_NEW, doors.BERT, doors.GUEST, doors.WRONG):
+            assert secret not in agent.log, "a key or token is in the log"
 
 
 if __name__ == "__main__":

@@ -153,8 +153,10 @@ def message(text: str = "", **members: Any) -> dict[str, Any]:
 class Caller:
     """One SDK over one binding, calling one agent. A new client, made from the agent's card, for every call."""
 
-    def __init__(self, driver: Driver, binding: str, url: str) -> None:
+    def __init__(self, driver: Driver, binding: str, url: str, shows: dict[str, Any]) -> None:
         self.driver, self.binding, self.url = driver, binding, url
+        # Its credentials, as the driver wants them.
+        self.shows = shows
         self.sdk, self.version = driver.sdk, VERSIONS[driver.sdk]
 
     def __str__(self) -> str:
@@ -162,10 +164,24 @@ class Caller:
 
     def at(self, agent) -> Caller:
         """The same caller before another agent."""
-        return Caller(self.driver, self.binding, agent.url)
+        return Caller(self.driver, self.binding, agent.url, self.shows)
+
+    def showing(self, **shows: Any) -> Caller:
+        """The same caller with these credentials and no other."""
+        return Caller(self.driver, self.binding, self.url, shows)
+
+    def having(self, token: str) -> Caller:
+        """The same caller with another token, shown in the same way."""
+        if "schemes" in self.shows:
+            return self.showing(schemes={"bearer": token})
+        return self.showing(header=token)
+
+    def having_in_header(self) -> Caller:
+        """The same caller without the SDK's own means to show a token."""
+        return self.showing(header=self.shows["schemes"]["bearer"]) if "schemes" in self.shows else self
 
     def client(self, **how: Any) -> dict[str, Any]:
-        return {"url": self.url, "binding": self.binding, **how}
+        return {"url": self.url, "binding": self.binding, **self.shows, **how}
 
     async def card(self, **how: Any) -> dict[str, Any]:
         return await self.driver.call("card", self.client(**how), {})

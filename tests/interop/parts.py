@@ -42,7 +42,7 @@ class Process:
         )
         self._reader = asyncio.create_task(self._read())
         line = await self.wait_for(mark)
-        self.url = line[line.index("http://") :].strip()
+        self.url = line[line.index("http") :].strip()
 
     async def _read(self) -> None:
         while line := await self.child.stdout.readline():
@@ -95,7 +95,7 @@ class Agent(Process):
         config = home / "agent.toml"
         config.write_text(toml)
         words = [binary, "run", "--port", "0", "--log-level", "debug", "--config", str(config)]
-        await self.start(words, variables, home, "listening on http://")
+        await self.start(words, variables, home, "listening on http")
 
 
 class Aimock(Process):

@@ -1,18 +1,20 @@
 // @a2a-js/sdk 0.3.14, driven by lines of JSON.
 import { pathToFileURL } from 'node:url';
-import { serve, slim, witness } from './lines.mjs';
+import { fetcher, handler, serve, slim } from './lines.mjs';
 
 const sdk = await import(pathToFileURL(`${process.argv[2]}/a2a-sdk-03/dist/client/index.js`));
 
-async function connect({ url, binding, polling = false, extended = false }) {
-  const fetchImpl = witness;
+async function connect({ url, binding, polling = false, extended = false, ...credentials }) {
+  let client;
+  const known = handler(credentials, () => (client ? calls.security(client) : { schemes: {} }));
+  const fetchImpl = sdk.createAuthenticatingFetchWithRetry(fetcher(credentials), known);
   const options = sdk.ClientFactoryOptions.createFrom(sdk.ClientFactoryOptions.default, {
     transports: [new sdk.JsonRpcTransportFactory({ fetchImpl }), new sdk.RestTransportFactory({ fetchImpl })],
     preferredTransports: [binding],
     clientConfig: { polling },
     cardResolver: new sdk.DefaultAgentCardResolver({ fetchImpl }),
   });
-  const client = await new sdk.ClientFactory(options).createFromUrl(url);
+  client = await new sdk.ClientFactory(options).createFromUrl(url);
   // What a caller would have whose card promises more than the agent keeps.
   if (extended) client.agentCard.supportsAuthenticatedExtendedCard = true;
   return client;
@@ -133,6 +135,14 @@ const calls = {
       push: card.capabilities.pushNotifications ?? false,
       extended: card.supportsAuthenticatedExtendedCard ?? false,
       skills: card.skills.map((skill) => skill.id),
+    };
+  },
+  /** What the card says of credentials. */
+  security({ agentCard: { securitySchemes = {}, security = [] } }) {
+    const read = ({ type, scheme, in: place, name }) => slim({ type, scheme, in: place, header: name });
+    return {
+      schemes: Object.fromEntries(Object.entries(securitySchemes).map(([name, scheme]) => [name, read(scheme)])),
+      'any of': security.map(Object.keys),
     };
   },
   send: async (client, args) => thing(await client.sendMessage(paramsOf(args))),

@@ -1,10 +1,10 @@
 // @a2a-js/sdk 1.3.0, driven by lines of JSON.
 import { createPublicKey } from 'node:crypto';
 import { pathToFileURL } from 'node:url';
-import { serve, slim, witness } from './lines.mjs';
+import { fetcher, handler, serve, slim } from './lines.mjs';
 
 const load = (path) => import(pathToFileURL(`${process.argv[2]}/a2a-sdk-10/dist/${path}`));
-const { Role, verifyAgentCardSignature, taskStateFromJSON, taskStateToJSON, roleToJSON } = await load('index.js');
+const { AgentCard, Role, verifyAgentCardSignature, taskStateFromJSON, taskStateToJSON, roleToJSON } = await load('index.js');
 const sdk = await load('client/index.js');
 
 /** The key that a signature names, from where it says. */
@@ -13,15 +13,20 @@ const verifier = verifyAgentCardSignature(async (kid, jku) => {
   return createPublicKey({ format: 'jwk', key: keys.find((key) => key.kid === kid) });
 });
 
-async function connect({ url, binding, polling = false, extended = false, verify = false }) {
-  const fetchImpl = witness;
+async function connect({ url, binding, polling = false, extended = false, verify = false, old = false, ...credentials }) {
+  let client;
+  const known = handler(credentials, () => (client ? calls.security(client) : { schemes: {} }));
+  const fetchImpl = sdk.createAuthenticatingFetchWithRetry(fetcher(credentials), known);
+  const legacyCompat = { enabled: old };
   const options = sdk.ClientFactoryOptions.createFrom(sdk.ClientFactoryOptions.default, {
-    transports: [new sdk.JsonRpcTransportFactory({ fetchImpl }), new sdk.RestTransportFactory({ fetchImpl })],
+    transports: [sdk.JsonRpcTransportFactory, sdk.RestTransportFactory].map(
+      (Transport) => new Transport({ fetchImpl, legacyCompat }),
+    ),
     preferredTransports: [binding],
     clientConfig: { polling },
-    cardResolver: new sdk.DefaultAgentCardResolver({ fetchImpl }),
+    cardResolver: new sdk.DefaultAgentCardResolver({ fetchImpl, legacyCompat }),
   });
-  const client = await new sdk.ClientFactory(options).createFromUrl(url);
+  client = await new sdk.ClientFactory(options).createFromUrl(url);
   // What a caller would have whose card promises more than the agent keeps.
   if (verify) await client.getAgentCard(undefined, verifier);
   if (extended) client.agentCard.capabilities.extendedAgentCard = true;
@@ -160,6 +165,19 @@ const calls = {
       push: card.capabilities.pushNotifications ?? false,
       extended: card.capabilities.extendedAgentCard ?? false,
       skills: card.skills.map((skill) => skill.id),
+    };
+  },
+  /** What the card says of credentials. */
+  security({ agentCard }) {
+    const kinds = { httpAuthSecurityScheme: 'http', apiKeySecurityScheme: 'apiKey', mtlsSecurityScheme: 'mutualTLS' };
+    const read = ({ scheme: { $case: kind, value } }) =>
+      slim({ type: kinds[kind], scheme: value.scheme, in: value.location, header: value.name });
+    // What has members of 0.3 as well, the SDK hands out as it came.
+    const isRead = Object.values(agentCard.securitySchemes ?? {}).some(({ scheme }) => scheme?.$case);
+    const { securitySchemes, securityRequirements } = isRead ? agentCard : AgentCard.fromJSON(agentCard);
+    return {
+      schemes: Object.fromEntries(Object.entries(securitySchemes).map(([name, scheme]) => [name, read(scheme)])),
+      'any of': securityRequirements.map(({ schemes }) => Object.keys(schemes)),
     };
   },
   send: async (client, args) => result(await client.sendMessage(paramsOf(args))),

@@ -1,10 +1,65 @@
 // What both JavaScript drivers share; the same lines as in lines.py.
+import { readFileSync } from 'node:fs';
+import { Agent, request } from 'node:https';
 import { createInterface } from 'node:readline';
+import { Readable } from 'node:stream';
+
+// The SDKs' own remarks must not get between the lines.
+console.debug = console.log = console.error;
 
 export const out = (line) => process.stdout.write(JSON.stringify(line) + '\n');
 
-/** `fetch` that tells what went over the wire, byte for byte, and leaves it as it was. */
-export async function witness(url, init = {}) {
+/**
+ * A `fetch` that tells what goes over the wire. `header` is a token that goes with every request, and `cert` has the
+ * paths of a certificate and its key, which go with every handshake. Whom it trusts is in NODE_EXTRA_CA_CERTS.
+ */
+export function fetcher({ header, cert }) {
+  const inner = cert ? holder(...cert) : fetch;
+  return (url, init = {}) => {
+    const headers = new Headers(init.headers);
+    if (header) headers.set('Authorization', `Bearer ${header}`);
+    return witness(inner, url, { ...init, headers });
+  };
+}
+
+/** What `fetch` would be if it could show a certificate. */
+function holder(cert, key) {
+  const agent = new Agent({ cert: readFileSync(cert), key: readFileSync(key), keepAlive: false });
+  return (url, { method, headers, body, signal }) =>
+    new Promise((resolve, reject) => {
+      const sent = request(url, { agent, method, headers: Object.fromEntries(headers), signal }, (answer) => {
+        const { statusCode: status, statusMessage: statusText, headers } = answer;
+        resolve(new Response(Readable.toWeb(answer), { status, statusText, headers }));
+      });
+      sent.on('error', reject);
+      sent.end(body);
+    });
+}
+
+/**
+ * What the SDKs want of who has tokens: they go out as the security schemes of the card say, of which `schemes` has the
+ * tokens, or, where it is `challenged`, only once the agent has asked for one.
+ */
+export function handler({ schemes = {}, challenged }, security) {
+  return {
+    async headers() {
+      const headers = {};
+      for (const [name, { type, header }] of Object.entries(security().schemes)) {
+        if (type === 'http' && name in schemes) headers.Authorization = `Bearer ${schemes[name]}`;
+        if (type === 'apiKey' && name in schemes) headers[header] = schemes[name];
+      }
+      return headers;
+    },
+    async shouldRetryWithHeaders(_, response) {
+      const asks = response.headers.get('www-authenticate') ?? '';
+      if (challenged && response.status === 401 && /^bearer\b(?!.*error=)/i.test(asks))
+        return { Authorization: `Bearer ${challenged}` };
+    },
+  };
+}
+
+/** `fetch` that leaves everything as it was, byte for byte. */
+async function witness(fetch, url, init) {
   const response = await fetch(url, init);
   const headers = new Headers(init.headers);
   const type = response.headers.get('content-type') ?? '';
@@ -15,6 +70,8 @@ export async function witness(url, init = {}) {
     request: init.body ?? '',
     status: response.status,
     type,
+    shown: [...headers.keys()].filter((name) => name === 'authorization' || name.endsWith('-key')),
+    challenge: response.headers.get('www-authenticate') ?? '',
   };
   const same = { status: response.status, statusText: response.statusText, headers: response.headers };
   if (!type.startsWith('text/event-stream')) {

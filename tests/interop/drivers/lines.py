@@ -9,6 +9,7 @@ Out: {"n": 1, "result": ...} or {"n": 1, "error": {...}}; a stream first gives {
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import json
 import logging
@@ -32,8 +33,9 @@ def out(line: dict[str, Any]) -> None:
 class Witness(httpx.AsyncBaseTransport):
     """Tells what went over the wire, byte for byte, and leaves it as it was."""
 
-    def __init__(self) -> None:
-        self.inner = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=None))
+    def __init__(self, cert: tuple[str, str] | None) -> None:
+        # Whom it trusts is in SSL_CERT_FILE.
+        self.inner = httpx.AsyncHTTPTransport(cert=cert, limits=httpx.Limits(max_connections=None))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await self.inner.handle_async_request(request)
@@ -45,6 +47,8 @@ class Witness(httpx.AsyncBaseTransport):
             "request": request.content.decode(),
             "status": response.status_code,
             "type": kind,
+            "shown": [name for name in request.headers if name == "authorization" or name.endswith("-key")],
+            "challenge": response.headers.get("www-authenticate", ""),
         }
         if kind.startswith("text/event-stream"):
             response.stream = Tee(response.stream, raw)
@@ -71,9 +75,14 @@ class Tee(httpx.AsyncByteStream):
         out({"raw": {**self.raw, "body": self.seen.decode(errors="replace")}})
 
 
-def http() -> httpx.AsyncClient:
-    """Neither proxies nor anything else of the environment; every wait has an end."""
-    return httpx.AsyncClient(transport=Witness(), trust_env=False, timeout=DEADLINE)
+@functools.cache
+def http(token: str | None = None, cert: tuple[str, str] | None = None) -> httpx.AsyncClient:
+    """Neither proxies nor anything else of the environment; every wait has an end.
+
+    `token` goes with every request, and `cert`, the paths of a certificate and its key, with every handshake.
+    """
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return httpx.AsyncClient(transport=Witness(cert), headers=headers, trust_env=False, timeout=DEADLINE)
 
 
 async def serve(connect: Callable, calls: dict[str, Callable], told: Callable[[Exception], dict[str, Any]]) -> None:
@@ -111,7 +120,7 @@ async def serve(connect: Callable, calls: dict[str, Callable], told: Callable[[E
 
 def key_of(kid: str, jku: str) -> jwt.PyJWK:
     """The key that a signature names, from where it says."""
-    keys = httpx.get(jku, trust_env=False, timeout=DEADLINE).raise_for_status().json()["keys"]
+    keys = httpx.get(jku, timeout=DEADLINE).raise_for_status().json()["keys"]
     [found] = [key for key in keys if key["kid"] == kid]
     return jwt.PyJWK(found)
 

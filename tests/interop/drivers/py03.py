@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import lines
-from a2a.client import ClientConfig, ClientFactory
+from a2a.client import ClientCallContext, ClientConfig, ClientFactory
+from a2a.client.auth import AuthInterceptor, InMemoryContextCredentialStore
 from a2a.client.base_client import BaseClient
 from a2a.client.errors import A2AClientHTTPError, A2AClientJSONRPCError
 from a2a.types import (
@@ -36,7 +37,8 @@ from a2a.types import (
 from a2a.utils.signing import create_signature_verifier
 from lines import slim
 
-HTTP = lines.http()
+# Whose tokens an `AuthInterceptor` takes.
+SESSION = ClientCallContext(state={"sessionId": "interop"})
 
 
 async def connect(
@@ -47,21 +49,29 @@ async def connect(
     polling: bool = False,
     extended: bool = False,
     verify: bool = False,
+    header: str | None = None,
+    schemes: dict[str, str] | None = None,
+    cert: list[str] | None = None,
 ) -> BaseClient:
+    """`header` is a token that goes with all requests, `schemes` has one for each security scheme of the card."""
     other = {"JSONRPC": "HTTP+JSON", "HTTP+JSON": "JSONRPC"}[binding]
     config = ClientConfig(
-        httpx_client=HTTP,
+        httpx_client=lines.http(header, cert and tuple(cert)),
         supported_transports=[binding, other],
         use_client_preference=True,
         streaming=streaming,
         polling=polling,
     )
     verifier = create_signature_verifier(lines.key_of, ["ES256", "EdDSA"]) if verify else None
-    client = await ClientFactory.connect(url, config, signature_verifier=verifier)
+    store = InMemoryContextCredentialStore()
+    for scheme, token in (schemes or {}).items():
+        await store.set_credentials("interop", scheme, token)
+    interceptors = [AuthInterceptor(store)]
+    client = await ClientFactory.connect(url, config, interceptors=interceptors, signature_verifier=verifier)
     if extended:
         # What a caller would have whose card promises more than the agent keeps.
         promised = client._card.model_copy(update={"supports_authenticated_extended_card": True})
-        client = ClientFactory(config).create(promised)
+        client = ClientFactory(config).create(promised, interceptors=interceptors)
     return client
 
 
@@ -189,7 +199,7 @@ def hook(config: TaskPushNotificationConfig) -> dict[str, Any]:
 
 
 async def card(client: BaseClient) -> dict[str, Any]:
-    got = await client.get_card()
+    got = await client.get_card(context=SESSION)
     return {
         "transport": type(client._transport).__name__,
         "name": got.name,
@@ -202,12 +212,33 @@ async def card(client: BaseClient) -> dict[str, Any]:
     }
 
 
+async def security(client: BaseClient) -> dict[str, Any]:
+    """What the card says of credentials."""
+    card = client._card
+    schemes = {name: scheme.root for name, scheme in (card.security_schemes or {}).items()}
+    return {
+        "schemes": {
+            name: slim(
+                {
+                    "type": scheme.type,
+                    "scheme": getattr(scheme, "scheme", None),
+                    "in": getattr(scheme, "in_", None),
+                    "header": getattr(scheme, "name", None),
+                }
+            )
+            for name, scheme in schemes.items()
+        },
+        "any of": [list(requirement) for requirement in card.security or []],
+    }
+
+
 async def events(client: BaseClient, **args: Any) -> AsyncIterator[dict[str, Any]]:
     if "push" in args:
         # A configuration given with the call arrives as a dictionary, which its REST transport cannot read.
         client._config.push_notification_configs = [config_of(args["push"])]
     answers = client.send_message(
         message_of(args["message"]),
+        context=SESSION,
         configuration=MessageSendConfiguration(**slim({"history_length": args.get("history")})),
         request_metadata=args.get("metadata"),
     )
@@ -234,25 +265,25 @@ async def send(client: BaseClient, **args: Any) -> dict[str, Any]:
 
 
 async def get(client: BaseClient, id: str, history: int | None = None) -> dict[str, Any]:
-    return thing(await client.get_task(TaskQueryParams(id=id, history_length=history)))
+    return thing(await client.get_task(TaskQueryParams(id=id, history_length=history), context=SESSION))
 
 
 async def cancel(client: BaseClient, id: str) -> dict[str, Any]:
-    return thing(await client.cancel_task(TaskIdParams(id=id)))
+    return thing(await client.cancel_task(TaskIdParams(id=id), context=SESSION))
 
 
 def subscribe(client: BaseClient, id: str) -> AsyncIterator[dict[str, Any]]:
-    return told(client.resubscribe(TaskIdParams(id=id)))
+    return told(client.resubscribe(TaskIdParams(id=id), context=SESSION))
 
 
 async def push_create(client: BaseClient, task: str, push: dict[str, Any]) -> dict[str, Any]:
     config = TaskPushNotificationConfig(task_id=task, push_notification_config=config_of(push))
-    return hook(await client.set_task_callback(config))
+    return hook(await client.set_task_callback(config, context=SESSION))
 
 
 async def push_get(client: BaseClient, task: str, id: str) -> dict[str, Any]:
     params = GetTaskPushNotificationConfigParams(id=task, push_notification_config_id=id)
-    return hook(await client.get_task_callback(params))
+    return hook(await client.get_task_callback(params, context=SESSION))
 
 
 def refusal(error: Exception) -> dict[str, Any]:
@@ -266,6 +297,7 @@ def refusal(error: Exception) -> dict[str, Any]:
 
 CALLS = {
     "card": card,
+    "security": security,
     "send": send,
     "stream": events,
     "get": get,

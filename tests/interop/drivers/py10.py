@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import lines
-from a2a.client import ClientConfig, ClientFactory
+from a2a.client import ClientCallContext, ClientConfig, ClientFactory
+from a2a.client.auth import AuthInterceptor, InMemoryContextCredentialStore
 from a2a.client.client import Client
 from a2a.types import a2a_pb2 as pb
 from a2a.utils.errors import JSON_RPC_ERROR_CODE_MAP, A2AError
@@ -19,9 +20,6 @@ from google.protobuf.message import Message as Proto
 from google.rpc import error_details_pb2
 from lines import slim
 
-HTTP = lines.http()
-
-
 async def connect(
     url: str,
     binding: str,
@@ -30,22 +28,35 @@ async def connect(
     polling: bool = False,
     extended: bool = False,
     verify: bool = False,
+    header: str | None = None,
+    schemes: dict[str, str] | None = None,
+    cert: list[str] | None = None,
 ) -> Client:
+    """`header` is a token that goes with all requests, `schemes` has one for each security scheme of the card."""
     other = {"JSONRPC": "HTTP+JSON", "HTTP+JSON": "JSONRPC"}[binding]
     config = ClientConfig(
-        httpx_client=HTTP,
+        httpx_client=lines.http(header, cert and tuple(cert)),
         supported_protocol_bindings=[binding, other],
         use_client_preference=True,
         streaming=streaming,
         polling=polling,
     )
     verifier = create_signature_verifier(lines.key_of, ["ES256", "EdDSA"]) if verify else None
-    client = await ClientFactory(config).create_from_url(url, signature_verifier=verifier)
+    store = InMemoryContextCredentialStore()
+    for scheme, token in (schemes or {}).items():
+        await store.set_credentials("interop", scheme, token)
+    interceptors = [AuthInterceptor(store)]
+    client = await ClientFactory(config).create_from_url(url, interceptors, signature_verifier=verifier)
     if extended:
         # What a caller would have whose card promises more than the agent keeps.
         client._card.capabilities.extended_agent_card = True
-        client = ClientFactory(config).create(client._card)
+        client = ClientFactory(config).create(client._card, interceptors)
     return client
+
+
+def session() -> ClientCallContext:
+    """Whose tokens an `AuthInterceptor` takes; for one call, because it leaves them there."""
+    return ClientCallContext(state={"sessionId": "interop"})
 
 
 # To the SDK's types
@@ -186,7 +197,7 @@ def hook(config: pb.TaskPushNotificationConfig) -> dict[str, Any]:
 
 
 async def card(client: Client) -> dict[str, Any]:
-    got = await client.get_extended_agent_card(pb.GetExtendedAgentCardRequest())
+    got = await client.get_extended_agent_card(pb.GetExtendedAgentCardRequest(), context=session())
     return {
         "transport": type(client._transport).__name__,
         "name": got.name,
@@ -196,6 +207,33 @@ async def card(client: Client) -> dict[str, Any]:
         "push": got.capabilities.push_notifications,
         "extended": got.capabilities.extended_agent_card,
         "skills": [skill.id for skill in got.skills],
+    }
+
+
+async def security(client: Client) -> dict[str, Any]:
+    """What the card says of credentials."""
+    kinds = {
+        "http_auth_security_scheme": "http",
+        "api_key_security_scheme": "apiKey",
+        "mtls_security_scheme": "mutualTLS",
+    }
+
+    def read(scheme: pb.SecurityScheme) -> dict[str, Any]:
+        kind = scheme.WhichOneof("scheme")
+        inner = getattr(scheme, kind)
+        return slim(
+            {
+                "type": kinds[kind],
+                "scheme": getattr(inner, "scheme", None),
+                "in": getattr(inner, "location", None),
+                "header": getattr(inner, "name", None),
+            }
+        )
+
+    card = client._card
+    return {
+        "schemes": {name: read(scheme) for name, scheme in card.security_schemes.items()},
+        "any of": [list(requirement.schemes) for requirement in card.security_requirements],
     }
 
 
@@ -210,7 +248,7 @@ async def stream(client: Client, **args: Any) -> AsyncIterator[dict[str, Any]]:
         metadata=args.get("metadata"),
         tenant=args.get("tenant", ""),
     )
-    async for answer in told(client.send_message(request)):
+    async for answer in told(client.send_message(request, context=session())):
         yield answer
 
 
@@ -228,21 +266,22 @@ async def send(client: Client, **args: Any) -> dict[str, Any]:
 
 
 async def get(client: Client, id: str, history: int | None = None) -> dict[str, Any]:
-    return task(await client.get_task(pb.GetTaskRequest(id=id, history_length=history)))
+    request = pb.GetTaskRequest(id=id, history_length=history)
+    return task(await client.get_task(request, context=session()))
 
 
 async def cancel(client: Client, id: str) -> dict[str, Any]:
-    return task(await client.cancel_task(pb.CancelTaskRequest(id=id)))
+    return task(await client.cancel_task(pb.CancelTaskRequest(id=id), context=session()))
 
 
 def subscribe(client: Client, id: str) -> AsyncIterator[dict[str, Any]]:
-    return told(client.subscribe(pb.SubscribeToTaskRequest(id=id)))
+    return told(client.subscribe(pb.SubscribeToTaskRequest(id=id), context=session()))
 
 
 async def list_tasks(client: Client, **args: Any) -> dict[str, Any]:
     if state := args.pop("status", None):
         args["status"] = "TASK_STATE_" + state.upper().replace("-", "_")
-    got = await client.list_tasks(json_format.ParseDict(args, pb.ListTasksRequest()))
+    got = await client.list_tasks(json_format.ParseDict(args, pb.ListTasksRequest()), context=session())
     return {
         "tasks": [task(item) for item in got.tasks],
         "next": got.next_page_token,
@@ -252,22 +291,23 @@ async def list_tasks(client: Client, **args: Any) -> dict[str, Any]:
 
 
 async def push_create(client: Client, task: str, push: dict[str, Any]) -> dict[str, Any]:
-    return hook(await client.create_task_push_notification_config(config_of(push, task)))
+    return hook(await client.create_task_push_notification_config(config_of(push, task), context=session()))
 
 
 async def push_get(client: Client, task: str, id: str) -> dict[str, Any]:
     request = pb.GetTaskPushNotificationConfigRequest(task_id=task, id=id)
-    return hook(await client.get_task_push_notification_config(request))
+    return hook(await client.get_task_push_notification_config(request, context=session()))
 
 
 async def push_list(client: Client, task: str) -> list[dict[str, Any]]:
     request = pb.ListTaskPushNotificationConfigsRequest(task_id=task)
-    return [hook(item) for item in (await client.list_task_push_notification_configs(request)).configs]
+    got = await client.list_task_push_notification_configs(request, context=session())
+    return [hook(item) for item in got.configs]
 
 
 async def push_delete(client: Client, task: str, id: str) -> None:
     request = pb.DeleteTaskPushNotificationConfigRequest(task_id=task, id=id)
-    await client.delete_task_push_notification_config(request)
+    await client.delete_task_push_notification_config(request, context=session())
 
 
 def refusal(error: Exception) -> dict[str, Any]:
@@ -300,6 +340,7 @@ def within(small: Any, large: Any) -> bool:
 
 CALLS = {
     "card": card,
+    "security": security,
     "send": send,
     "stream": stream,
     "get": get,
