@@ -12,8 +12,8 @@ const LAYERS: &[&[&str]] = &[
     &["work"],
     &["engine"],
     &["inbound", "outbound"],
-    &["bridge"],
-    &["daemon", "logs"],
+    &["bridge", "logs"],
+    &["daemon"],
     &["cli"],
     &["main", "lib"],
 ];
