@@ -201,7 +201,7 @@ fn http_and_https_are_told_from_each_other() {
     fails(
         &home,
         &[&closed.url()],
-        &["the connection broke off; ", "if it speaks TLS, write https://"],
+        &["closed or reset the connection; ", "if it speaks TLS, write https://"],
     );
 }
 

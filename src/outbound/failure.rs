@@ -311,7 +311,7 @@ impl Failure {
                 "the proxy did not connect: {what}; check HTTPS_PROXY, or pass it by with NO_PROXY={host}"
             ),
             Self::Broken => {
-                format!("the connection broke off; the log of {who} may say why")
+                "the other side closed or reset the connection; its log may say why".to_owned()
             }
             Self::Other(what) => what.clone(),
         }
@@ -411,8 +411,7 @@ mod tests {
             (Error::Tls(SPEAKS_TLS), "pi.local:443 speaks TLS; write https:// in the URL"),
             (
                 io(io::ErrorKind::ConnectionReset),
-                "the connection broke off; the log of pi.local may say why; if it \
-                                                  speaks no TLS, write http:// in the URL",
+                "the other side closed or reset the connection; its log may say why; if it speaks no TLS, write http:// in the URL",
             ),
             (
                 Error::ConnectProxyFailed("403".to_owned()),
