@@ -272,3 +272,32 @@ fn the_body_of_a_stranger_is_not_read() {
     let reply = exchange(agent.address, head.as_bytes());
     assert_eq!((reply.status, reply.header("connection")), (401, Some("close")));
 }
+
+#[test]
+fn whoever_may_read_the_agents_configuration_may_talk_to_it() {
+    let agent = agent("");
+    let port = agent.address.port();
+    let tokens =
+        agent.home.file("tokens", &format!("guest:tl_guest0123456789abcdef\nanna:{ANNA}\n"));
+    let text = format!(
+        "listen.port = {port}\nauth.tokens-file = {tokens:?}\ncallers.guest.rights = \"tasks\"\n"
+    );
+    let client = agent.home.file("client.toml", &text);
+    let run = |arguments: &[&str]| {
+        program(&agent.home.0)
+            .args(arguments)
+            .env("TETHERLET_CONFIG", &client)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    let done = run(&["status"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let done = run(&["send", "25*4"]);
+    assert_eq!(String::from_utf8(done.stdout).unwrap(), "100\n");
+    // The same place by its URL may be somebody else's agent.
+    let elsewhere = run(&["send", &agent.url(), "25*4"]);
+    assert_eq!(elsewhere.status.code(), Some(1));
+    let said = String::from_utf8(elsewhere.stderr).unwrap();
+    assert!(said.contains("401") && said.contains("--token-file"), "{said}");
+}

@@ -9,7 +9,7 @@ use lexopt::Parser;
 use crate::cli::{Failure, Settings, note};
 use crate::config::credentials::{token, token_file};
 use crate::config::trust::Identity;
-use crate::config::{Inputs, Reaching, load_reaching};
+use crate::config::{Inputs, Reaching, load_reaching, own_token};
 use crate::outbound::client::{Credentials, origin};
 use crate::outbound::failure::Failure as Why;
 use crate::outbound::tls::Tls;
@@ -47,12 +47,23 @@ impl Reach {
         Ok(())
     }
 
-    /// What flags, environment and configuration say together, for the agent at `url`.
-    pub fn credentials(&self, settings: &Settings, url: &str) -> Result<Credentials, Failure> {
-        settings.with(|inputs| self.credentials_by(inputs, url))
+    /// What flags, environment and configuration say together, for the agent at `url`; `here` when that is the one
+    /// whose configuration this is.
+    pub fn credentials(
+        &self,
+        settings: &Settings,
+        url: &str,
+        here: bool,
+    ) -> Result<Credentials, Failure> {
+        settings.with(|inputs| self.credentials_by(inputs, url, here))
     }
 
-    fn credentials_by(&self, inputs: &Inputs<'_>, url: &str) -> Result<Credentials, Failure> {
+    fn credentials_by(
+        &self,
+        inputs: &Inputs<'_>,
+        url: &str,
+        here: bool,
+    ) -> Result<Credentials, Failure> {
         let Reaching { mut trust, peers, warnings } =
             load_reaching(inputs).map_err(|problems| Failure::Usage(problems.to_string()))?;
         for warning in warnings {
@@ -92,9 +103,11 @@ impl Reach {
             None => token(inputs).map_err(Failure::Usage)?,
         };
         let found = found.or_else(|| {
-            let mut here = peers.into_iter().filter(|peer| origin(&peer.url) == origin(url));
-            here.find_map(|peer| Some((peer.token?, peer.token_source)))
+            let mut named = peers.into_iter().filter(|peer| origin(&peer.url) == origin(url));
+            named.find_map(|peer| Some((peer.token?, peer.token_source)))
         });
+        // Whoever may read the agent's own configuration may talk to it.
+        let found = if here { found.or_else(|| own_token(inputs)) } else { found };
         let (token, source) = match found {
             Some((secret, source)) => (Some(secret), source),
             None => (None, String::new()),

@@ -119,8 +119,8 @@ impl Options {
     /// A client for the agent's pages, which asks for no card, and what it shows there.
     fn pages(&self, words: usize, usage: &str) -> Result<(Client, Credentials), Failure> {
         let (given, _) = self.target(words, usage)?;
-        let (url, _) = self.url(given)?;
-        let credentials = self.reach.credentials(&self.settings, &url)?;
+        let (url, here) = self.url(given)?;
+        let credentials = self.reach.credentials(&self.settings, &url, here)?;
         Ok((Client::at(&url, &credentials)?, credentials))
     }
 
@@ -129,7 +129,7 @@ impl Options {
         let (given, rest) = self.target(words, usage)?;
         let (url, here) = self.url(given)?;
         let wanted = Wanted { here, ..self.wanted.clone() };
-        let credentials = self.reach.credentials(&self.settings, &url)?;
+        let credentials = self.reach.credentials(&self.settings, &url, here)?;
         Ok((Client::connect_with(&url, &wanted, &credentials)?, rest))
     }
 

@@ -41,7 +41,7 @@ pub enum Proof {
 }
 
 /// What a caller may do: any of `tasks`, `push`, `card` and `status`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rights(u8);
 
 impl Rights {
@@ -112,7 +112,17 @@ pub fn resolve(inputs: &Inputs<'_>, draft: &mut Draft, settings: &mut Vec<Settin
     for section in sections.iter().filter(|section| section.family == Family::Callers) {
         let rights = section.value(Field::Rights).and_then(|(text, _)| Rights::read(text).ok());
         let mine = draft.config.callers.iter_mut().filter(|caller| caller.name == section.name);
-        mine.for_each(|caller| caller.rights = rights.unwrap_or(Rights::ALL));
+        let mut is_somebody = false;
+        for caller in mine {
+            is_somebody = true;
+            caller.rights = rights.unwrap_or(Rights::ALL);
+        }
+        let key = format!("callers.{}", section.written);
+        if !is_somebody && !draft.problems.mention(&format!("{key}.")) {
+            let rule = "has no token-file, token-env, token or certificate, and no token of that \
+                        name is listed elsewhere, so nobody can be it";
+            draft.problems.add(section.source.clone(), &key, rule.to_owned());
+        }
     }
     check(draft);
     peers(&sections, inputs, draft);
@@ -121,7 +131,6 @@ pub fn resolve(inputs: &Inputs<'_>, draft: &mut Draft, settings: &mut Vec<Settin
 }
 
 fn caller(section: &Section, inputs: &Inputs<'_>, draft: &mut Draft) {
-    let before = draft.problems.list().len();
     let mut proofs = Vec::new();
     if let Some((text, source)) = section.value(Field::Token) {
         match inline(text, source) {
@@ -146,11 +155,6 @@ fn caller(section: &Section, inputs: &Inputs<'_>, draft: &mut Draft) {
         && let Err(rule) = Rights::read(text)
     {
         draft.problems.add(source.clone(), &section.key(Field::Rights), rule);
-    }
-    if proofs.is_empty() && draft.problems.list().len() == before {
-        let rule = "has no token-file, token-env, token or certificate, so nobody can be it";
-        let key = format!("callers.{}", section.written);
-        draft.problems.add(section.source.clone(), &key, rule.to_owned());
     }
     for (proof, source) in proofs {
         admit(draft, &section.name, proof, source);

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use crate::base::jws::Signer;
 use crate::base::limits::{Limits, PARSE_FACTOR};
+use crate::base::secret::Secret;
 use crate::config::callers::{Caller, Peer, Proof};
 use crate::config::draft::Draft;
 use crate::config::keys::{KEYS, Raw};
@@ -480,6 +481,18 @@ pub fn load_reaching(inputs: &Inputs<'_>) -> Result<Reaching, Problems> {
     let Draft { config, mut warnings, problems, .. } = draft;
     warnings.extend(problems.list().iter().map(ToString::to_string));
     Ok(Reaching { trust: Arc::new(trust), peers: config.peers, warnings })
+}
+
+/// A token that the agent of this configuration accepts, of the caller with most rights, and where it is from; `None`
+/// when there is none that may be read.
+pub fn own_token(inputs: &Inputs<'_>) -> Option<(Secret, String)> {
+    let (mut draft, _) = layered(inputs);
+    callers::resolve(inputs, &mut draft, &mut Vec::new());
+    let tokens = draft.config.callers.into_iter().filter_map(|caller| match caller.proof {
+        Proof::Token(token) => Some((caller.rights, token, caller.source.to_string())),
+        Proof::Certificate(_) => None,
+    });
+    tokens.max_by_key(|(rights, ..)| *rights).map(|(_, token, source)| (token, source))
 }
 
 /// The key in `card.key-file`, if that is set.
