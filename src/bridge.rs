@@ -10,7 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::Builder;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::config::providers::Route;
 use crate::config::{Push, Relay};
@@ -64,13 +64,15 @@ struct Hand {
     jobs: SyncSender<Job>,
     /// What it works on.
     run: Option<Run>,
+    /// It works with tools that are no longer in force, and leaves after this job.
+    is_last: bool,
 }
 
 /// All threads, and the channel on which they report.
 #[derive(Debug)]
 pub struct Bridge {
     front: Rc<Front>,
-    tools: Arc<Tools>,
+    tools: watch::Receiver<Arc<Tools>>,
     hands: Vec<Hand>,
     started: u32,
     sender: mpsc::Sender<(u32, Note)>,
@@ -80,11 +82,10 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// No thread is started yet.
-    pub fn new(front: Rc<Front>, tools: Tools) -> Self {
+    /// No thread is started yet. Threads work with the `tools` that are in force when they get their job.
+    pub fn new(front: Rc<Front>, tools: watch::Receiver<Arc<Tools>>) -> Self {
         let (sender, notes) = mpsc::channel(UPDATES);
-        let (tools, hands) = (Arc::new(tools), Vec::new());
-        Self { front, tools, hands, started: 0, sender, notes, told: None }
+        Self { front, tools, hands: Vec::new(), started: 0, sender, notes, told: None }
     }
 
     /// Moves jobs and updates for as long as the agent runs.
@@ -93,9 +94,19 @@ impl Bridge {
         loop {
             tokio::select! {
                 biased;
+                // Before any job of the model that came with them.
+                Ok(()) = self.tools.changed() => self.retool(),
                 () = front.cell.jobs.notified() => self.dispatch(&front.cell),
                 Some((number, note)) = self.notes.recv() => self.take(&front.cell, number, note),
             }
+        }
+    }
+
+    /// Threads that know the old tools leave: at once, or when their job has ended.
+    fn retool(&mut self) {
+        self.hands.retain(|hand| hand.run.is_some());
+        for hand in &mut self.hands {
+            hand.is_last = true;
         }
     }
 
@@ -123,10 +134,11 @@ impl Bridge {
 
     fn hand_over(&mut self, lane: Lane, job: Job) -> std::io::Result<()> {
         let run = job.run;
-        let is_free = |hand: &Hand| hand.lane == lane && hand.run.is_none();
+        let is_free = |hand: &Hand| hand.lane == lane && hand.run.is_none() && !hand.is_last;
         if !self.hands.iter().any(is_free) {
             self.started += 1;
-            let hand = start(self.started, lane, self.tools.clone(), self.sender.clone())?;
+            let tools = self.tools.borrow().clone();
+            let hand = start(self.started, lane, tools, self.sender.clone())?;
             self.hands.push(hand);
         }
         let hand = self.hands.iter_mut().find(|hand| is_free(hand)).expect("one is free now");
@@ -142,11 +154,15 @@ impl Bridge {
                     && let Some(hand) = self.hands.iter_mut().find(|hand| hand.number == number)
                 {
                     hand.run = None;
+                    if hand.is_last {
+                        self.hands.retain(|hand| hand.number != number);
+                    }
                 }
                 if let Update::Ended(_, End::Turn(Err(error))) = &update
                     && *error != ModelError::Canceled
                 {
-                    let route = self.tools.route.as_ref();
+                    let tools = self.tools.borrow();
+                    let route = tools.route.as_ref();
                     let key = route.map_or("the key", |route| &*route.provider.key_source);
                     log::warn!("{}", error.explain(key));
                 }
@@ -212,7 +228,7 @@ fn start(
     };
     #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
     Builder::new().name(name).stack_size(STACK).spawn(work)?;
-    Ok(Hand { number, lane, jobs, run: None })
+    Ok(Hand { number, lane, jobs, run: None, is_last: false })
 }
 
 fn do_job(mut job: Job, line: Option<&mut Line>, tools: &Tools, tell: &dyn Fn(Update) -> bool) {

@@ -23,6 +23,7 @@ use crate::base::json::Json;
 use crate::base::limits::PUSH_THREADS;
 use crate::base::secret::seal_process;
 use crate::cli::help::{HELP, help_of};
+use crate::config::problems::Problems;
 use crate::config::{self, Inputs, Loaded};
 use crate::daemon::{self, DaemonError};
 use crate::logs;
@@ -170,7 +171,12 @@ struct Settings {
 
 impl Settings {
     fn load(&self) -> Result<Loaded, Failure> {
-        self.with(config::load).map_err(|problems| Failure::Usage(problems.to_string()))
+        self.read().map_err(|problems| Failure::Usage(problems.to_string()))
+    }
+
+    /// What files, environment and flags say now.
+    fn read(&self) -> Result<Loaded, Problems> {
+        self.with(config::load)
     }
 
     /// Hands everything to `read` that a configuration is read from.
@@ -265,7 +271,7 @@ fn run(arguments: &[OsString], all: &[OsString], spawned: bool) -> Result<(), Fa
     }
     let loaded = settings.load()?;
     logs::start(&loaded.config.log, logs::is_journal(variable("JOURNAL_STREAM").as_deref()));
-    daemon::run(&loaded).map_err(|error| match &error {
+    daemon::run(loaded, &|| settings.read()).map_err(|error| match &error {
         DaemonError::Open { host } => Failure::Usage(ways_out(&error, host, all)),
         _ => Failure::Failed(error.to_string()),
     })

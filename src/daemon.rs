@@ -1,7 +1,10 @@
 //! Builds the agent from its configuration and runs it: listen first, then everything else, then the end.
 //!
 //! Order at the end: refuse new messages and stop accepting, let running tasks finish within the grace time, end
-//! the rest with a final event, let their readers have it, leave. A second signal leaves at once.
+//! the rest with a final event, let their readers have it, leave. A second signal leaves at once. SIGHUP is no end: it
+//! puts a changed configuration in force, see [`reload`].
+
+mod reload;
 
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -10,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,8 +26,10 @@ use crate::base::ids::{Ids, random};
 use crate::base::name::{auto_name, normal_url};
 use crate::base::net::lan_ipv4;
 use crate::bridge::{Bridge, Tools};
+use crate::config::problems::Problems;
 use crate::config::providers::Route;
 use crate::config::{CardForm, Config, Loaded, Push};
+use crate::daemon::reload::Agent;
 use crate::engine::push::Policy;
 use crate::engine::queue::{Bounds, Timers};
 use crate::engine::{Brain, Engine, Settings, skills};
@@ -120,11 +126,14 @@ impl std::error::Error for DaemonError {
     }
 }
 
-/// Runs the agent until it is told to stop.
+/// Runs the agent until it is told to stop. `again` reads the configuration once more, from where `loaded` came.
 ///
 /// # Errors
 /// When it cannot start; once it listens, it ends only by a signal.
-pub fn run(loaded: &Loaded) -> Result<(), DaemonError> {
+pub fn run(
+    loaded: Loaded,
+    again: &dyn Fn() -> Result<Loaded, Problems>,
+) -> Result<(), DaemonError> {
     let config = &loaded.config;
     let addresses = listen_addresses(config)?;
     let _state = config.run.state_dir.as_deref().map(lock_state).transpose()?;
@@ -132,7 +141,7 @@ pub fn run(loaded: &Loaded) -> Result<(), DaemonError> {
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .map_err(DaemonError::System)?;
-    runtime.block_on(serve(loaded, &addresses))
+    runtime.block_on(serve(loaded, again, &addresses))
 }
 
 /// Where to listen, refused when strangers could come in that way.
@@ -147,11 +156,21 @@ fn listen_addresses(config: &Config) -> Result<Vec<SocketAddr>, DaemonError> {
     if addresses.is_empty() {
         return Err(listen(io::ErrorKind::AddrNotAvailable.into()));
     }
-    let is_open = addresses.iter().any(|address| !address.ip().to_canonical().is_loopback());
-    if is_open && !config.listen.trust_lan && !config.wants_credentials() {
-        return Err(DaemonError::Open { host: host.to_owned() });
-    }
+    let is_open = addresses.iter().any(is_beyond_loopback);
+    may_serve(config, is_open)?;
     Ok(addresses)
+}
+
+fn is_beyond_loopback(address: &SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
+}
+
+/// Refuses a configuration under which strangers could come in; `is_open` when other machines reach the agent.
+fn may_serve(config: &Config, is_open: bool) -> Result<(), DaemonError> {
+    if is_open && !config.listen.trust_lan && !config.wants_credentials() {
+        return Err(DaemonError::Open { host: config.listen.host.clone() });
+    }
+    Ok(())
 }
 
 /// Makes the state directory, closed to others, and holds it for this process alone.
@@ -184,34 +203,42 @@ fn lock_state(path: &Path) -> Result<File, DaemonError> {
     }
 }
 
-async fn serve(loaded: &Loaded, addresses: &[SocketAddr]) -> Result<(), DaemonError> {
+async fn serve(
+    loaded: Loaded,
+    again: &dyn Fn() -> Result<Loaded, Problems>,
+    addresses: &[SocketAddr],
+) -> Result<(), DaemonError> {
     let config = &loaded.config;
+    // Before anybody can know of the agent: without these a signal would kill it.
+    let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::System)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::System)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::System)?;
     let listener = listen::bind(addresses).await.map_err(|cause| DaemonError::Listen {
         host: config.listen.host.clone(),
         port: config.listen.port,
         cause,
     })?;
     let address = listener.local_addr().map_err(DaemonError::System)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::System)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::System)?;
-    let front = Rc::new(front(loaded, address));
-    announce(loaded, &front, address);
+    let front = Rc::new(front(&loaded, address));
+    announce(&loaded, &front, address);
     let (stop, stopping) = watch::channel(false);
     let accepting = tokio::task::spawn_local(listen::run(listener, front.clone(), stopping));
-    let (relay, push) = (config.relay.clone(), config.push.clone());
-    let tls = Tls::new(loaded.trust.clone(), None);
-    let tools = Tools { route: loaded.route.clone(), relay, push, tls };
-    tokio::task::spawn_local(Bridge::new(front.clone(), tools).run());
+    let (tools, in_force) = watch::channel(Arc::new(tools(&loaded)));
+    tokio::task::spawn_local(Bridge::new(front.clone(), in_force).run());
     tokio::task::spawn_local(keep_time(front.clone()));
-    let first = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+    let mut agent = Agent::new(front.clone(), address, tools, loaded);
+    let first = loop {
+        tokio::select! {
+            _ = terminate.recv() => break "SIGTERM",
+            _ = interrupt.recv() => break "SIGINT",
+            _ = hangup.recv() => agent.reload(again),
+        }
     };
     log::info!("{first}: stopping; a second signal stops at once");
     front.cell.with(|engine, _| engine.drain());
     let _ = stop.send(true);
     tokio::select! {
-        () = wind_down(&front, config.run.grace) => {}
+        () = wind_down(&front, agent.config().run.grace) => {}
         _ = terminate.recv() => log::warn!("second signal: stopped at once"),
         _ = interrupt.recv() => log::warn!("second signal: stopped at once"),
     }
@@ -268,36 +295,53 @@ async fn wait_until(limit: Duration, done: impl Fn() -> bool) -> Duration {
 
 fn front(loaded: &Loaded, address: SocketAddr) -> Front {
     let config = &loaded.config;
-    let brain = loaded.route.as_ref().map(|route| brain(config, route));
-    let url = public_url(config, address);
-    let identity = identity(config, &url);
-    let about = About {
-        name: identity.name.clone(),
-        url,
-        listen: address.to_string(),
-        open: !address.ip().to_canonical().is_loopback() && !config.wants_credentials(),
-        model: loaded.route.as_ref().map(|route| (route.label(), route.provider.base_url.clone())),
-        started: Now::read().mono,
-        pid: std::process::id(),
-        metrics_open: config.listen.metrics_open,
-    };
+    let identity = identity(config, address);
+    let about = about(loaded, &identity, address, Now::read().mono);
     let card = card(loaded, &identity);
-    let settings = Settings {
-        limits: config.limits.clone(),
-        bounds: Bounds { relays: config.relay.max, queue: config.relay.queue },
-        reply_bytes: config.relay.reply_bytes,
-        context_bytes: config.relay.context_bytes,
-        brain,
-        push: policy(config),
-    };
-    let engine = Engine::new(settings, Ids::new(Box::new(random)));
+    let engine = Engine::new(settings(loaded), Ids::new(Box::new(random)));
     #[cfg(feature = "conformance")]
     #[expect(clippy::disallowed_methods, reason = "no setting: no build that anyone runs has it")]
     let engine = engine.playing(&std::env::var("CONFORMANCE_KIT").unwrap_or_default());
     let front = Front::new(EngineCell::new(engine), card, about, config.limits.clone());
+    open_to(&front, config);
+    front
+}
+
+/// Who may come in, and by which names.
+fn open_to(front: &Front, config: &Config) {
     front.set_auth(Auth::new(config));
     front.hosts.replace(Hosts::new(&device::hostname(), &config.listen));
-    front
+}
+
+fn settings(loaded: &Loaded) -> Settings {
+    let config = &loaded.config;
+    Settings {
+        limits: config.limits.clone(),
+        bounds: Bounds { relays: config.relay.max, queue: config.relay.queue },
+        reply_bytes: config.relay.reply_bytes,
+        context_bytes: config.relay.context_bytes,
+        brain: loaded.route.as_ref().map(|route| brain(config, route)),
+        push: policy(config),
+    }
+}
+
+fn tools(loaded: &Loaded) -> Tools {
+    let Config { relay, push, .. } = &loaded.config;
+    let tls = Tls::new(loaded.trust.clone(), None);
+    Tools { route: loaded.route.clone(), relay: relay.clone(), push: push.clone(), tls }
+}
+
+fn about(loaded: &Loaded, identity: &Identity, address: SocketAddr, started: Duration) -> About {
+    About {
+        name: identity.name.clone(),
+        url: identity.url.clone(),
+        listen: address.to_string(),
+        open: is_beyond_loopback(&address) && !loaded.config.wants_credentials(),
+        model: loaded.route.as_ref().map(|route| (route.label(), route.provider.base_url.clone())),
+        started,
+        pid: std::process::id(),
+        metrics_open: loaded.config.listen.metrics_open,
+    }
 }
 
 fn card(loaded: &Loaded, identity: &Identity) -> Card {
@@ -358,11 +402,12 @@ fn brain(config: &Config, route: &Route) -> Brain {
     }
 }
 
-fn identity(config: &Config, url: &str) -> Identity {
+fn identity(config: &Config, address: SocketAddr) -> Identity {
     let agent = &config.agent;
+    let url = public_url(config, address);
     let directory = std::env::current_dir().unwrap_or_default();
     let directory = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let organization_url = agent.organization_url.clone().unwrap_or_else(|| url.to_owned());
+    let organization_url = agent.organization_url.clone().unwrap_or_else(|| url.clone());
     Identity {
         name: agent
             .name
@@ -373,7 +418,7 @@ fn identity(config: &Config, url: &str) -> Identity {
              and a language model where one is configured."
                 .to_owned()
         }),
-        url: url.to_owned(),
+        url,
         organization: agent.organization.clone().unwrap_or_else(|| "tetherlet".to_owned()),
         organization_url,
         documentation_url: agent.documentation_url.clone(),

@@ -11,7 +11,7 @@
 //! | 3 | `engine` | all decisions, all state; no I/O, no clock |
 //! | 4 | `inbound`, `outbound` | sockets others open (async, one thread); calls we make (blocking, own threads) |
 //! | 5 | `bridge`, `logs` | the only channels and thread spawns; lines on stderr, which never wait |
-//! | 6 | `daemon` | builds and runs it all |
+//! | 6 | `daemon` | builds and runs it all, and puts a changed configuration in force |
 //! | 7 | `cli` | arguments, help, exit codes |
 //!
 //! One message, socket to model and back: `inbound::listen` accepts, `inbound::service` checks and decodes,

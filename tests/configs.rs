@@ -6,6 +6,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use support::{Agent, Home, program, reply_of};
+use tetherlet::config::keys::KEYS;
 
 /// Every file in `config/`.
 fn files() -> Vec<PathBuf> {
@@ -32,6 +33,31 @@ fn every_file_passes_check_config_without_warnings() {
         assert!(said.contains("memory, at most:") && said.ends_with("\nok\n"), "{said}");
         assert!(!said.contains("warning"), "{file:?}: {said}");
     }
+}
+
+#[test]
+fn the_keys_that_wait_for_a_restart_say_so() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/tetherlet.toml");
+    let text = std::fs::read_to_string(file).unwrap();
+    let (mut section, mut comment, mut found) = ("", String::new(), 0);
+    for line in text.lines() {
+        let bare = line.trim_start_matches("# ");
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = name;
+        } else if let Some((name, _)) = bare.split_once(" = ")
+            && let Some(key) = KEYS.iter().find(|key| key.name == format!("{section}.{name}"))
+        {
+            let says = comment.contains("aits for a restart") || comment.contains("waits for one");
+            assert_eq!(says, key.at_start, "{}", key.name);
+            found += 1;
+        }
+        if line.starts_with('#') {
+            comment.push_str(line);
+        } else {
+            comment.clear();
+        }
+    }
+    assert_eq!(found, KEYS.len());
 }
 
 #[test]

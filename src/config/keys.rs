@@ -29,9 +29,16 @@ pub struct Key {
     pub env: &'static [&'static str],
     /// Its meaning in one line.
     pub help: &'static str,
+    /// Whether a running agent cannot change it: a reload says so and leaves it to the next start.
+    pub at_start: bool,
 }
 
 impl Key {
+    /// The same key, which a running agent cannot change.
+    const fn at_start(self) -> Self {
+        Self { at_start: true, ..self }
+    }
+
     /// The environment variable of ours that sets it.
     pub fn variable(&self) -> String {
         variable(self.name)
@@ -358,7 +365,7 @@ const fn key(
     env: &'static [&'static str],
     help: &'static str,
 ) -> Key {
-    Key { name, kind, place, env, help }
+    Key { name, kind, place, env, help, at_start: false }
 }
 
 const fn number(min: u64, max: usize) -> Kind {
@@ -473,14 +480,16 @@ pub static KEYS: &[Key] = &[
         |c| Place::Text(&mut c.listen.host),
         &["A2A_HOST"],
         "address to listen on; 0.0.0.0 or :: for all",
-    ),
+    )
+    .at_start(),
     key(
         "listen.port",
         Kind::Number { min: 0, max: 65535 },
         |c| Place::Port(&mut c.listen.port),
         &["A2A_PORT"],
         "TCP port; 0 lets the system choose",
-    ),
+    )
+    .at_start(),
     key(
         "listen.public-url",
         Kind::Base,
@@ -795,14 +804,16 @@ pub static KEYS: &[Key] = &[
         |c| Place::Format(&mut c.log.format),
         &["A2A_LOG_FORMAT"],
         "form of a log line; auto follows where it goes",
-    ),
+    )
+    .at_start(),
     key(
         "run.state-dir",
         Kind::Path,
         |c| Place::MaybePath(&mut c.run.state_dir),
         &["STATE_DIRECTORY"],
         "folder for what must outlive a restart",
-    ),
+    )
+    .at_start(),
     key(
         "run.grace-s",
         seconds(600),

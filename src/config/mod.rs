@@ -10,6 +10,7 @@
 //! can be called.
 
 pub mod callers;
+pub mod changes;
 pub mod credentials;
 pub mod draft;
 pub mod env;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use crate::base::jws::Signer;
 use crate::base::limits::{Limits, PARSE_FACTOR};
-use crate::base::secret::Secret;
+use crate::base::secret::{Digest, Secret};
 use crate::config::callers::{Caller, Peer, Proof};
 use crate::config::draft::Draft;
 use crate::config::keys::{KEYS, Raw};
@@ -289,7 +290,7 @@ pub struct Log {
 }
 
 /// The least important messages to write.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     Error,
     Warn,
@@ -382,6 +383,8 @@ pub struct Loaded {
     pub trust: Arc<Trust>,
     /// Every key with its value and origin, for people.
     pub settings: Vec<Setting>,
+    /// Keys whose value is a secret or a file, and what that holds: only to tell whether it has changed.
+    pub contents: Vec<(String, Digest)>,
     /// The files read, in the order of the layers.
     pub files: Vec<PathBuf>,
     /// What is probably a mistake but hinders nothing.
@@ -420,18 +423,31 @@ pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Problems> {
         let value = key.show(&mut draft.config).unwrap_or_else(|| "not set".to_owned());
         settings.push(Setting { key: key.name.to_owned(), value, source: source.clone() });
     }
+    let signer = card_key.as_ref().map(|signer| Digest::of(signer.jwks().as_bytes()));
+    let mut contents: Vec<(String, Digest)> =
+        signer.map(|held| ("card.key-file".to_owned(), held)).into_iter().collect();
     for candidate in &candidates {
         candidate.settings(&mut settings);
-        let name = &candidate.provider.name;
+        let Provider { name, key, .. } = &candidate.provider;
+        let held = key.as_ref().map(Secret::digest);
+        contents.extend(held.map(|held| (format!("providers.{name}.api-key"), held)));
         let is_chosen = chosen.as_ref().is_some_and(|route| &route.provider.name == name);
         if !is_chosen && !candidate.is_usable() {
             draft.warnings.push(format!("providers.{name}: no key found, so it cannot be used"));
         }
     }
     settings.append(&mut named);
+    for Caller { name, proof, .. } in &draft.config.callers {
+        if let Proof::Token(secret) = proof {
+            contents.push((format!("callers.{name}.token"), secret.digest()));
+        }
+    }
+    for Peer { name, token, .. } in &draft.config.peers {
+        contents.extend(token.iter().map(|it| (format!("peers.{name}.token"), it.digest())));
+    }
     draft.config.providers = candidates.into_iter().map(|it| it.provider).collect();
     let Draft { config, warnings, .. } = draft;
-    Ok(Loaded { config, route: chosen, card_key, trust, settings, files, warnings })
+    Ok(Loaded { config, route: chosen, card_key, trust, settings, contents, files, warnings })
 }
 
 /// The layers put on each other, and the files read.

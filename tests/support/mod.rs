@@ -88,9 +88,14 @@ impl Agent {
 
     /// The same with this home directory; what it says on standard output is in the file `stdout` there.
     pub fn start_in(home: Home, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let flags = ["run", "--port", "0", "--log-level", "debug"];
+        Self::start_as(home, &[&flags, arguments].concat(), variables)
+    }
+
+    /// An agent with exactly these arguments; it must say where it listens.
+    pub fn start_as(home: Home, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let stdout = std::fs::File::create(home.0.join("stdout")).unwrap();
         let mut child = program(&home.0)
-            .args(["run", "--port", "0", "--log-level", "debug"])
             .args(arguments)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
@@ -110,7 +115,8 @@ impl Agent {
         let address = ([0, 0, 0, 0], 0).into();
         let mut agent = Self { address, home, child, lines, log: String::new() };
         let line = agent.wait_for("listening on http://");
-        agent.address = line.rsplit("http://").next().unwrap().trim().parse().unwrap();
+        let address = line.rsplit("http://").next().unwrap();
+        agent.address = address.trim().trim_end_matches(['"', '}']).parse().unwrap();
         agent
     }
 
@@ -289,7 +295,11 @@ pub fn connect(address: SocketAddr) -> TcpStream {
 
 /// Sends bytes and reads until the other side closes.
 pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Reply {
-    let mut stream = connect(address);
+    exchange_on(connect(address), bytes)
+}
+
+/// The same on a connection that is open already.
+pub fn exchange_on(mut stream: TcpStream, bytes: &[u8]) -> Reply {
     // A server may refuse and close before it has read everything.
     let _ = stream.write_all(bytes);
     let mut reply = Vec::new();
