@@ -307,8 +307,9 @@ fn front(loaded: &Loaded, address: SocketAddr) -> Front {
     front
 }
 
-/// Who may come in, and by which names.
+/// Who may come in, by which names, and whether that is written down.
 fn open_to(front: &Front, config: &Config) {
+    front.audit.set(config.log.audit);
     front.set_auth(Auth::new(config));
     front.hosts.replace(Hosts::new(&device::hostname(), &config.listen));
 }

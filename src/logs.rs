@@ -6,7 +6,7 @@
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, Stderr};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use log::kv::{self, Key, Value, VisitSource};
@@ -18,6 +18,7 @@ use rustix::net::{SendFlags, send};
 use crate::base::clock::{Now, rfc3339_into};
 use crate::base::json::Json;
 use crate::config::{self, Format};
+use crate::inbound::audit::AUDIT;
 
 /// Bytes of a message, before they are escaped.
 const MESSAGE: usize = 4096;
@@ -28,6 +29,7 @@ const PIECE: usize = 4096;
 
 static LINES: Lines = Lines {
     level: AtomicU8::new(0),
+    audit: AtomicBool::new(false),
     format: OnceLock::new(),
     out: Mutex::new(Out { way: Way::Careful(PIECE), rest: Vec::new(), lost: 0 }),
 };
@@ -57,6 +59,7 @@ pub fn set(settings: &config::Log) {
         config::Level::Trace => LevelFilter::Trace,
     };
     LINES.level.store(level as u8, Ordering::Relaxed);
+    LINES.audit.store(settings.audit, Ordering::Relaxed);
     log::set_max_level(level);
 }
 
@@ -73,6 +76,7 @@ pub fn is_journal(stream: Option<&str>) -> bool {
 struct Lines {
     /// Of our own modules.
     level: AtomicU8,
+    audit: AtomicBool,
     format: OnceLock<Format>,
     out: Mutex<Out>,
 }
@@ -81,6 +85,7 @@ impl Log for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let level = self.level.load(Ordering::Relaxed);
         match metadata.target() {
+            AUDIT => self.audit.load(Ordering::Relaxed),
             target if target == "tetherlet" || target.starts_with("tetherlet::") => {
                 metadata.level() as u8 <= level
             }
@@ -219,6 +224,9 @@ struct Told<'r>(&'r Record<'r>);
 impl Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(record) = self;
+        if record.target() == AUDIT {
+            f.write_str("audit: ")?;
+        }
         for c in cut(&record.args().to_string(), MESSAGE).chars() {
             f.write_char(if c.is_control() { ' ' } else { c })?;
         }
@@ -270,7 +278,7 @@ mod tests {
 
     fn told(format: Format, message: &str, fields: &[(&str, &str)]) -> String {
         let args = format_args!("{message}");
-        let target = "tetherlet::x";
+        let target = if fields.is_empty() { "tetherlet::x" } else { AUDIT };
         let mut record = Record::builder();
         let record =
             record.level(Level::Info).target(target).args(args).key_values(&fields).build();
@@ -283,12 +291,12 @@ mod tests {
         let fields = [("caller", "x\n<6>audit: allowed"), ("peer", "::1 task=\"y\""), ("path", "")];
         assert_eq!(
             told(Format::Journal, "refused", &fields),
-            "<6>refused caller=\"x\\n<6>audit: allowed\" peer=\"::1 task=\\\"y\\\"\" path=\"\"\n"
+            "<6>audit: refused caller=\"x\\n<6>audit: allowed\" peer=\"::1 task=\\\"y\\\"\" path=\"\"\n"
         );
         let json = told(Format::Json, "a\nb", &fields);
         assert_eq!(json.matches('\n').count(), 1);
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-        assert_eq!((&json["target"], &json["msg"]), (&"tetherlet::x".into(), &"a\nb".into()));
+        assert_eq!((&json["target"], &json["msg"]), (&"audit".into(), &"a\nb".into()));
         assert_eq!(json["caller"], fields[0].1);
     }
 

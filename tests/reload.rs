@@ -77,7 +77,7 @@ fn a_changed_bound_counts_at_once_and_the_log_names_its_key() {
 #[test]
 fn a_bad_file_changes_nothing_and_every_problem_is_told_with_its_place() {
     let mut agent = agent("limits.streams = 7");
-    let bad = "limits.streams = 5\nlimits.tasks = 1\nlog.levle = \"debug\"";
+    let bad = "limits.streams = 5\nlimits.tasks = 1\nlog.levle = \"debug\"\nlog.audit = true";
     reload(&mut agent, bad, KEPT);
     let path = "agent.toml";
     for line in [
@@ -98,6 +98,7 @@ fn a_bad_file_changes_nothing_and_every_problem_is_told_with_its_place() {
         (agent.status()["http"]["streamsLimit"].as_u64(), warnings(&agent).len()),
         (Some(5), 0)
     );
+    assert!(!agent.log.contains("audit"), "{}", agent.log);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::a2a::dialect::{Dialect, Version};
 use crate::a2a::error::A2aError;
-use crate::a2a::op::{Operation, Tenant};
+use crate::a2a::op::{Call, Operation, Tenant};
 use crate::a2a::params::{Details, Params, members};
 use crate::a2a::read::{Object, Present, Str, depth_within, is_json, without_position};
 use crate::base::ids::Short;
@@ -50,6 +50,8 @@ pub struct Refusal {
     pub dialect: Dialect,
     /// Whether it asks for a stream of 0.3.
     pub in_stream: bool,
+    /// What it asks for, when its method is one.
+    pub call: Option<Call>,
     /// Why.
     pub error: A2aError,
 }
@@ -74,7 +76,7 @@ struct Envelope<'a> {
 /// fit.
 pub fn decode(body: &[u8], depth: usize, version: Version) -> Result<Request, Refusal> {
     let dialect = spoken_as(version);
-    let refuse = |id, error| Refusal { id, dialect, in_stream: false, error };
+    let refuse = |id, error| Refusal { id, dialect, in_stream: false, call: None, error };
     if !depth_within(body, depth) {
         let error = A2aError::Parse(format!("nested deeper than {depth} levels"));
         return Err(refuse(Id::null(), error));
@@ -98,7 +100,8 @@ pub fn decode(body: &[u8], depth: usize, version: Version) -> Result<Request, Re
     };
     let none = Params::default();
     let params = envelope.params.as_ref().map_or(&none, |Object(params)| params);
-    match called(method, params, text, version) {
+    let known = named(method);
+    match called(method, known, params, text, version) {
         // Looked for last: a caller who also errs elsewhere hears of that, as from the official servers.
         Ok(_) if given.is_none() => {
             Err(refuse(id, A2aError::InvalidRequest("id: missing".to_owned())))
@@ -106,7 +109,7 @@ pub fn decode(body: &[u8], depth: usize, version: Version) -> Result<Request, Re
         Ok((dialect, tenant, operation)) => Ok(Request { id, dialect, tenant, operation }),
         Err(error) => {
             let in_stream = is_stream_of_v03(method, dialect);
-            Err(Refusal { in_stream, ..refuse(id, error) })
+            Err(Refusal { in_stream, call: known.map(|(_, call)| call), ..refuse(id, error) })
         }
     }
 }
@@ -123,15 +126,10 @@ const fn spoken_as(version: Version) -> Dialect {
     }
 }
 
-/// What a method asks, in which dialect.
-fn called(
-    method: &str,
-    params: &Params<'_>,
-    text: &str,
-    version: Version,
-) -> Result<(Dialect, Option<Tenant>, Operation), A2aError> {
+/// The method of this name, and the dialect that has it.
+fn named(method: &str) -> Option<(Dialect, Call)> {
     use Dialect::{V1, V03};
-    let (dialect, call) = match method {
+    Some(match method {
         "message/send" => (V03, Call::Send),
         "message/stream" => (V03, Call::Stream),
         "tasks/get" => (V03, Call::Get),
@@ -153,12 +151,23 @@ fn called(
         "ListTaskPushNotificationConfigs" => (V1, Call::ListHooks),
         "DeleteTaskPushNotificationConfig" => (V1, Call::DeleteHook),
         "GetExtendedAgentCard" => (V1, Call::ExtendedCard),
-        other => {
-            if version == Version::Other {
-                version.allows(V1)?;
-            }
-            return Err(A2aError::MethodNotFound(other.chars().take(128).collect()));
+        _ => return None,
+    })
+}
+
+/// What a method asks, in which dialect.
+fn called(
+    method: &str,
+    known: Option<(Dialect, Call)>,
+    params: &Params<'_>,
+    text: &str,
+    version: Version,
+) -> Result<(Dialect, Option<Tenant>, Operation), A2aError> {
+    let Some((dialect, call)) = known else {
+        if version == Version::Other {
+            version.allows(Dialect::V1)?;
         }
+        return Err(A2aError::MethodNotFound(method.chars().take(128).collect()));
     };
     version.allows(dialect)?;
     let operation = match call {
@@ -169,7 +178,7 @@ fn called(
         Call::Subscribe => Operation::Subscribe { id: params.task()? },
         Call::ExtendedCard => Operation::ExtendedCard,
         Call::List | Call::SetHook | Call::GetHook | Call::ListHooks | Call::DeleteHook => {
-            detailed(&call, &details(text)?, dialect)?
+            detailed(call, &details(text)?, dialect)?
         }
     };
     Ok((dialect, params.tenant(dialect)?, operation))
@@ -187,7 +196,7 @@ fn details(text: &str) -> Result<Details<'_>, A2aError> {
     members(params)
 }
 
-fn detailed(call: &Call, details: &Details<'_>, dialect: Dialect) -> Result<Operation, A2aError> {
+fn detailed(call: Call, details: &Details<'_>, dialect: Dialect) -> Result<Operation, A2aError> {
     let missing = |name: &str| A2aError::InvalidParams(format!("{name}: missing"));
     Ok(match call {
         Call::SetHook => Operation::SetHook {
@@ -209,21 +218,6 @@ fn detailed(call: &Call, details: &Details<'_>, dialect: Dialect) -> Result<Oper
         Call::ListHooks => Operation::ListHooks { id: details.hook_task(dialect)? },
         _ => Operation::List(Box::new(details.filter(dialect)?)),
     })
-}
-
-/// A method, whatever its version calls it.
-enum Call {
-    Send,
-    Stream,
-    Get,
-    List,
-    Cancel,
-    Subscribe,
-    SetHook,
-    GetHook,
-    ListHooks,
-    DeleteHook,
-    ExtendedCard,
 }
 
 fn checked_id(raw: &str) -> Result<Id, A2aError> {
@@ -250,7 +244,7 @@ fn diagnose(body: &str, dialect: Dialect) -> Refusal {
         #[serde(borrow)]
         params: Option<&'a RawValue>,
     }
-    let refuse = |id, error| Refusal { id, dialect, in_stream: false, error };
+    let refuse = |id, error| Refusal { id, dialect, in_stream: false, call: None, error };
     let invalid = |what: &str| A2aError::InvalidRequest(what.to_owned());
     if let Err(error) = is_json(body) {
         return refuse(Id::null(), A2aError::Parse(error.to_string()));

@@ -248,6 +248,86 @@ pub enum Operation {
     ExtendedCard,
 }
 
+impl Operation {
+    /// What is asked, without its details.
+    pub const fn call(&self) -> Call {
+        match self {
+            Self::Send(_) => Call::Send,
+            Self::Stream(_) => Call::Stream,
+            Self::Get { .. } => Call::Get,
+            Self::List(_) => Call::List,
+            Self::Cancel { .. } => Call::Cancel,
+            Self::Subscribe { .. } => Call::Subscribe,
+            Self::SetHook { .. } => Call::SetHook,
+            Self::GetHook { .. } => Call::GetHook,
+            Self::ListHooks { .. } => Call::ListHooks,
+            Self::DeleteHook { .. } => Call::DeleteHook,
+            Self::ExtendedCard => Call::ExtendedCard,
+        }
+    }
+
+    /// The task it names.
+    pub fn task(&self) -> Option<TaskId> {
+        match self {
+            Self::Send(send) | Self::Stream(send) => send.task,
+            Self::Get { id, .. }
+            | Self::Cancel { id }
+            | Self::Subscribe { id }
+            | Self::SetHook { id, .. }
+            | Self::GetHook { id, .. }
+            | Self::ListHooks { id }
+            | Self::DeleteHook { id, .. } => Some(*id),
+            Self::List(_) | Self::ExtendedCard => None,
+        }
+    }
+}
+
+/// A method of the protocol, whatever its version and binding call it (A2A 1.0 §5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Send a message; one reply.
+    Send,
+    /// Send a message; a stream of events.
+    Stream,
+    /// A task as it stands.
+    Get,
+    /// Tasks.
+    List,
+    /// End a task.
+    Cancel,
+    /// A task's events.
+    Subscribe,
+    /// Post a task's changes somewhere.
+    SetHook,
+    /// One hook of a task.
+    GetHook,
+    /// All hooks of a task.
+    ListHooks,
+    /// Forget a hook.
+    DeleteHook,
+    /// The card that strangers do not see.
+    ExtendedCard,
+}
+
+impl Call {
+    /// What 1.0 calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Send => "SendMessage",
+            Self::Stream => "SendStreamingMessage",
+            Self::Get => "GetTask",
+            Self::List => "ListTasks",
+            Self::Cancel => "CancelTask",
+            Self::Subscribe => "SubscribeToTask",
+            Self::SetHook => "CreateTaskPushNotificationConfig",
+            Self::GetHook => "GetTaskPushNotificationConfig",
+            Self::ListHooks => "ListTaskPushNotificationConfigs",
+            Self::DeleteHook => "DeleteTaskPushNotificationConfig",
+            Self::ExtendedCard => "GetExtendedAgentCard",
+        }
+    }
+}
+
 /// One item of an event stream.
 #[derive(Debug)]
 pub enum Event<'a> {

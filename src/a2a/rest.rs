@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::a2a::dialect::Dialect;
 use crate::a2a::error::A2aError;
-use crate::a2a::op::{Operation, Tenant, tenant};
+use crate::a2a::op::{Call, Operation, Tenant, tenant};
 use crate::a2a::params::{Details, Params, members};
 use crate::a2a::read::{depth_within, is_json};
 
@@ -92,6 +92,23 @@ impl<'p> Target<'p> {
             Method::Other => return false,
         };
         self.allowed().split(", ").any(|allowed| allowed == name)
+    }
+
+    /// What a method asks of the resource.
+    pub const fn call(&self, method: Method) -> Call {
+        match (&self.resource, method) {
+            (Resource::Send, _) => Call::Send,
+            (Resource::Stream, _) => Call::Stream,
+            (Resource::Tasks, _) => Call::List,
+            (Resource::Task(_), _) => Call::Get,
+            (Resource::Cancel(_), _) => Call::Cancel,
+            (Resource::Subscribe(_), _) => Call::Subscribe,
+            (Resource::Hooks(_), Method::Post) => Call::SetHook,
+            (Resource::Hooks(_), _) => Call::ListHooks,
+            (Resource::Hook(..), Method::Delete) => Call::DeleteHook,
+            (Resource::Hook(..), _) => Call::GetHook,
+            (Resource::ExtendedCard, _) => Call::ExtendedCard,
+        }
     }
 
     /// Reads the request. `query` is what stands behind the question mark, `body` is empty for GET and DELETE.

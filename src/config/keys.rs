@@ -807,6 +807,13 @@ pub static KEYS: &[Key] = &[
     )
     .at_start(),
     key(
+        "log.audit",
+        Kind::Bool,
+        |c| Place::Bool(&mut c.log.audit),
+        &[],
+        "a line for every operation: who asked for what, allowed or refused",
+    ),
+    key(
         "run.state-dir",
         Kind::Path,
         |c| Place::MaybePath(&mut c.run.state_dir),

@@ -287,6 +287,8 @@ pub struct Outbound {
 pub struct Log {
     pub level: Level,
     pub format: Format,
+    /// Whether every operation is told in a line of its own, whatever the level.
+    pub audit: bool,
 }
 
 /// The least important messages to write.
@@ -928,7 +930,7 @@ mod tests {
             .unwrap()
             .config;
         assert_eq!(config.listen.host, "::1");
-        assert_eq!(config.log, Log { level: Level::Warn, format: Format::Json });
+        assert_eq!(config.log, Log { level: Level::Warn, format: Format::Json, audit: false });
         assert_eq!(config.agent.name.as_deref(), Some("pi"));
         assert_eq!(config.agent.description.as_deref(), Some("a box"));
         assert_eq!(config.agent.organization.as_deref(), Some("us"));

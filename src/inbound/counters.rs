@@ -60,7 +60,8 @@ impl Came {
         ("page", "none"),
     ];
 
-    const fn by(binding: &Binding) -> Self {
+    /// What came through `binding`.
+    pub const fn by(binding: &Binding) -> Self {
         match (&binding.rpc, binding.dialect) {
             (Some(_), Dialect::V03 | Dialect::Proto03) => Self::Rpc03,
             (Some(_), Dialect::V1) => Self::Rpc1,

@@ -5,6 +5,7 @@
 //! the body under a lease, decodes it to an operation and hands that to the engine through `cell`; the reply is bytes,
 //! or a `body::Feed` that pulls events as they come.
 
+pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod cell;

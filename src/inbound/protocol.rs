@@ -26,6 +26,7 @@ use crate::base::ids::TaskId;
 use crate::base::sse;
 use crate::engine::feed::Cursor;
 use crate::engine::{Engine, Outcome};
+use crate::inbound::audit;
 use crate::inbound::auth::Caller;
 use crate::inbound::body::{
     self, BodyError, Collected, Feed, Reader, Reply, Room, StreamPermit, held,
@@ -57,6 +58,8 @@ pub struct Way {
     /// Whether a refusal goes out as the only event of the stream that was asked for. Clients of 0.3 JSON-RPC look for
     /// its code nowhere else, and the official servers put it there.
     in_stream: bool,
+    /// For the audit log.
+    asked: audit::Asked,
 }
 
 impl Way {
@@ -73,7 +76,12 @@ impl Way {
                 Version::V1 | Version::Other => Dialect::V1,
             };
             let binding = Binding::rpc(Id::null(), dialect);
-            return Self { binding, wants_a2a: false, in_stream: false };
+            return Self {
+                binding,
+                wants_a2a: false,
+                in_stream: false,
+                asked: audit::Asked::default(),
+            };
         }
         let dialect = Target::dialect_at(path);
         let wants_a2a = dialect == Dialect::V1
@@ -83,7 +91,8 @@ impl Way {
                 .iter()
                 .filter_map(|value| value.to_str().ok())
                 .any(accepts_a2a);
-        Self { binding: Binding::rest(dialect), wants_a2a, in_stream: false }
+        let (binding, asked) = (Binding::rest(dialect), audit::Asked::default());
+        Self { binding, wants_a2a, in_stream: false, asked }
     }
 
     fn media_type(&self) -> HeaderValue {
@@ -169,6 +178,7 @@ async fn answer(
 ) -> Response<Reply> {
     let (method, version) = (method(&request), version(&request));
     let mut way = Way::in_version(&request, version);
+    way.asked.who = Some(caller.who.clone());
     // Kept beside the request, whose body is read while this is needed.
     let address = match request.uri().path_and_query() {
         Some(address) if way.binding.rpc.is_none() => address.as_str().to_owned(),
@@ -205,6 +215,9 @@ async fn answer(
     // Decided before anything is waited for, so that no request is kept in what waits.
     let said = ask(front, caller, &mut way, (&asked, body), missing);
     drop((asked, collected));
+    if said.is_ok() {
+        audit::allowed(front, peer, &way.binding, &mut way.asked);
+    }
     let said = match said {
         Ok(Said::Wait(id, history, is_send)) => settled(front, &way, id, history, is_send).await,
         said => said,
@@ -315,7 +328,11 @@ fn ask(
 ) -> Result<Said, A2aError> {
     let depth = front.limits.get().json_depth;
     let (operation, tenant) = match asked {
-        Asked::Rest(target, method, query) => target.operation(*method, query, body, depth)?,
+        Asked::Rest(target, method, query) => {
+            way.asked.call = Some(target.call(*method));
+            way.asked.tenant.clone_from(&target.tenant);
+            target.operation(*method, query, body, depth)?
+        }
         Asked::Rpc(version) => match jsonrpc::decode(body, depth, *version) {
             Ok(request) => {
                 way.binding = Binding::rpc(request.id, request.dialect);
@@ -324,6 +341,7 @@ fn ask(
             Err(refused) => {
                 way.binding = Binding::rpc(refused.id, refused.dialect);
                 way.in_stream = refused.in_stream;
+                way.asked.call = refused.call;
                 // Who does not speak a required extension may well spell its request otherwise.
                 return Err(match (refused.error, missing) {
                     (A2aError::InvalidParams(_) | A2aError::TaskNotFound, Some(missing)) => {
@@ -336,6 +354,9 @@ fn ask(
     };
     way.in_stream = way.binding.dialect == Dialect::V03
         && matches!(operation, Operation::Stream(_) | Operation::Subscribe { .. });
+    way.asked.call = Some(operation.call());
+    way.asked.task = operation.task();
+    way.asked.tenant.clone_from(&tenant);
     if let Some(missing) = missing {
         return Err(A2aError::ExtensionSupportRequired(missing));
     }
@@ -359,6 +380,11 @@ fn ask(
             _ => None,
         };
         let outcome = engine.handle(operation, &scope, now)?;
+        if let Outcome::Task { id, .. } | Outcome::Settle { id, .. } | Outcome::Follow { id, .. } =
+            &outcome
+        {
+            way.asked.task = Some(*id);
+        }
         say(front, engine, way, outcome, &scope, (is_send, permit, room))
     })
 }
@@ -535,6 +561,7 @@ fn streaming(mut response: Response<Reply>) -> Response<Reply> {
 /// An error in the binding and dialect of its request.
 pub fn refusal(front: &Front, peer: &Peer, way: &Way, error: &A2aError) -> Response<Reply> {
     front.counters.refused(&way.binding, error);
+    audit::refused(front, peer, &way.binding, &way.asked, error);
     log::debug!("peer={} refused: {error}", peer.address);
     let (status, text) = way.binding.error(error);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

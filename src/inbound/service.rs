@@ -28,7 +28,7 @@ use crate::inbound::hosts::{Authority, Hosts};
 use crate::inbound::io::Progress;
 use crate::inbound::live::Live;
 use crate::inbound::protocol::{Way, call, refusal};
-use crate::inbound::{metrics, pages};
+use crate::inbound::{audit, metrics, pages};
 
 /// What every connection serves. A reload exchanges what is [`Live`].
 #[derive(Debug)]
@@ -53,6 +53,8 @@ pub struct Front {
     pub warnings: Live<Vec<String>>,
     /// Bytes of request bodies.
     pub in_flight: Bodies,
+    /// Whether the audit log is written.
+    pub audit: Cell<bool>,
     /// Event streams open now.
     pub streams: Cell<usize>,
     /// Connections open now.
@@ -79,6 +81,7 @@ impl Front {
             in_flight: Bodies::new(limits.in_flight_bytes),
             limits: Live::new(limits),
             warnings: Live::default(),
+            audit: Cell::new(false),
             streams: Cell::new(0),
             connections: Cell::new(0),
             left: Notify::new(),
@@ -160,6 +163,7 @@ async fn answer(
         if !is_page(path) {
             return closing(refusal(front, peer, &Way::of(&request), &refused));
         }
+        audit::page(front, peer, None, path, &refused);
         let (status, what) = match refused {
             A2aError::BadHttp(what) => (StatusCode::BAD_REQUEST, what.into()),
             refused => (StatusCode::FORBIDDEN, refused.to_string()),
@@ -179,12 +183,13 @@ async fn answer(
             }
         }
         "/metrics" if get && front.about.get().metrics_open => metrics::reply(front, peer),
-        "/health/detail" | "/status.json" | "/metrics" | "/agents" if get => {
-            match caller().and_then(|caller| may_read(path, &caller)) {
+        "/health/detail" | "/status.json" | "/metrics" | "/agents" if get => match caller() {
+            Ok(caller) => match may_read(path, &caller) {
                 Ok(()) => inside(front, peer, path),
-                Err(error) => denied(peer, &error),
-            }
-        }
+                Err(error) => denied(front, peer, Some(&caller), path, &error),
+            },
+            Err(error) => denied(front, peer, None, path, &error),
+        },
         _ if peer.surplus => {
             let busy = A2aError::Busy { retry_after_s: 1, what: Busy::Connections };
             return closing(refusal(front, peer, &Way::of(&request), &busy));
@@ -236,7 +241,14 @@ fn may_read(path: &str, caller: &Caller) -> Result<(), A2aError> {
 }
 
 /// A page's refusal, in words.
-fn denied(peer: &Peer, error: &A2aError) -> Response<Reply> {
+fn denied(
+    front: &Front,
+    peer: &Peer,
+    caller: Option<&Caller>,
+    path: &str,
+    error: &A2aError,
+) -> Response<Reply> {
+    audit::page(front, peer, caller.map(|caller| &caller.who), path, error);
     let status = StatusCode::from_u16(error.wire().status).unwrap_or(StatusCode::FORBIDDEN);
     log::debug!("peer={} refused: {error}", peer.address);
     hinted(plain(peer, status, error.to_string()), error)
