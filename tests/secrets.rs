@@ -186,6 +186,10 @@ fn every_command(agent: &Agent, file: &str, variables: &[(&str, &str)], heard: &
         "list",
         "send 25*4",
         "send --json 25*4",
+        "send --token-file planted/caller.token 25*4",
+        "send --token-file planted/agent.toml 25*4",
+        "send --ca planted/key.pem 25*4",
+        "send --cert planted/cert.pem --key planted/key.pem 25*4",
         "check-config",
         "run --port 99999",
     ] {
@@ -390,6 +394,9 @@ fn no_page_log_command_or_file_gives_a_secret_away() {
     // Later ones are told to wait.
     assert!(said("/extendedAgentCard, proof 3").starts_with("401 "));
     assert!(said("/.well-known/jwks.json, proof 0").contains("\"keys\""));
+    for command in ["send 25*4", "send --token-file planted/caller.token 25*4"] {
+        assert_eq!(said(command), "100\n", "{command}");
+    }
     let config = said("status --config");
     for place in ["callers.env.token", "callers.shell.token", "peers.attic.token", "card.key-file"]
     {
