@@ -211,7 +211,8 @@ fn openssl_reads_the_certificate_as_it_was_meant() {
     assert!(said.contains(&format!("\npublic key sha256/{of_key}\n")), "{said}");
     let key = std::fs::read_to_string(home.0.join("key.pem")).unwrap();
     assert!(!said.contains(key.lines().nth(1).unwrap()));
-    assert!(said.contains("tetherlet trust https://Box.lan:4097\n"), "{said}");
+    let trust = format!("tetherlet trust --fingerprint sha256/{of_key} https://Box.lan:4097\n");
+    assert!(said.contains(&trust), "{said}");
 }
 
 #[test]
@@ -307,6 +308,26 @@ fn curl_trusts_a_server_with_the_certificate_and_its_pin_and_nobody_else() {
         let said = tool(&home, &command);
         assert!(said.ends_with(&format!(" exit {code}\n")), "{command}: {said}");
     }
+}
+
+#[test]
+fn the_fingerprint_it_prints_is_the_one_that_trust_takes() {
+    let home = Home::new();
+    let said = printed(&home, &["cert", "self-signed"]);
+    let pin = said.lines().find_map(|line| line.strip_prefix("public key ")).unwrap();
+    let print = said.lines().find_map(|line| line.strip_prefix("SHA-256 fingerprint ")).unwrap();
+    let server = Served::new(&home, "-cert cert.pem -key key.pem");
+    let url = format!("https://localhost:{}", server.port);
+    let trusted = |fingerprint: &str| {
+        let mut command = program(&home.0);
+        command.args(["trust", "--fingerprint", fingerprint, &url]);
+        command.env("TETHERLET_OUTBOUND_PINS_FILE", home.0.join("pins"));
+        command.stdin(Stdio::null()).output().unwrap().status.success()
+    };
+    assert!(!trusted(&pin.replacen("sha256/", "sha256/A", 1)));
+    assert!(!home.0.join("pins").exists());
+    assert!(trusted(pin) && trusted(print));
+    assert!(std::fs::read_to_string(home.0.join("pins")).unwrap().contains(pin));
 }
 
 #[test]

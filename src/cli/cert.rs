@@ -189,12 +189,15 @@ impl Wanted {
             made.fingerprint,
             made.pin,
         );
-        let advise = if self.is_client { Self::client_advice } else { Self::server_advice };
-        advise(self, &mut text);
+        if self.is_client {
+            self.client_advice(&mut text);
+        } else {
+            self.server_advice(made, &mut text);
+        }
         text
     }
 
-    fn server_advice(&self, text: &mut String) {
+    fn server_advice(&self, made: &Made, text: &mut String) {
         let (key, cert) = (self.place("key.pem"), self.place("cert.pem"));
         let host = self.names.iter().find(|name| name.strip_suffix(".local").is_some());
         let host = host.or(self.names.first()).map_or("localhost", String::as_str);
@@ -205,13 +208,14 @@ impl Wanted {
             \x20   [tls]\n\
             \x20   cert-file = {}\n\
             \x20   key-file = {}\n\
-            On the callers' side, once, comparing the fingerprint:\n\
-            \x20   tetherlet trust https://{host}:4097\n\
+            On the callers' side, once:\n\
+            \x20   tetherlet trust --fingerprint sha256/{} https://{host}:4097\n\
             or with a copy of cert.pem:\n\
             \x20   tetherlet send --ca cert.pem https://{host}:4097 'Calculate 25 * 4'\n\
             \x20   curl --cacert cert.pem https://{host}:4097/health",
             toml_text(&cert.to_string_lossy()),
             toml_text(&key.to_string_lossy()),
+            made.pin,
         );
     }
 
