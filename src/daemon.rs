@@ -25,10 +25,12 @@ use crate::base::clock::Now;
 use crate::base::ids::{Ids, random};
 use crate::base::name::{auto_name, normal_url};
 use crate::base::net::lan_ipv4;
+use crate::base::x509::is_host;
 use crate::bridge::{Bridge, Tools};
 use crate::config::problems::Problems;
 use crate::config::providers::Route;
-use crate::config::{CardForm, Config, Loaded, Push};
+use crate::config::url::Url;
+use crate::config::{CardForm, Config, Loaded, Plain, Push};
 use crate::daemon::reload::Agent;
 use crate::engine::push::Policy;
 use crate::engine::queue::{Bounds, Timers};
@@ -219,13 +221,14 @@ async fn serve(
         cause,
     })?;
     let address = listener.local_addr().map_err(DaemonError::System)?;
-    let front = Rc::new(front(&loaded, address));
+    let front = Rc::new(front(&loaded, address)?);
     announce(&loaded, &front, address);
     let (stop, stopping) = watch::channel(false);
     let accepting = tokio::task::spawn_local(listen::run(listener, front.clone(), stopping));
     let (tools, in_force) = watch::channel(Arc::new(tools(&loaded)));
     tokio::task::spawn_local(Bridge::new(front.clone(), in_force).run());
     tokio::task::spawn_local(keep_time(front.clone()));
+    tokio::task::spawn_local(watch_certificate(front.clone()));
     let mut agent = Agent::new(front.clone(), address, tools, loaded);
     let first = loop {
         tokio::select! {
@@ -266,6 +269,17 @@ async fn keep_time(front: Rc<Front>) {
     }
 }
 
+/// Says once a day when the certificate is about to end, or has. What is so at the start is said there.
+async fn watch_certificate(front: Rc<Front>) {
+    loop {
+        tokio::time::sleep(Duration::from_hours(24)).await;
+        let now = Now::read().unix_ms;
+        if let Some(complaint) = front.tls.material().and_then(|tls| tls.complaint(now)) {
+            log::warn!("{complaint}");
+        }
+    }
+}
+
 /// Lets running tasks finish, ends the others, and lets their readers and webhooks have the last event.
 async fn wind_down(front: &Rc<Front>, grace: Duration) {
     let working = || front.cell.with(|engine, _| engine.store().count(TaskState::Working));
@@ -293,9 +307,9 @@ async fn wait_until(limit: Duration, done: impl Fn() -> bool) -> Duration {
     left
 }
 
-fn front(loaded: &Loaded, address: SocketAddr) -> Front {
+fn front(loaded: &Loaded, address: SocketAddr) -> Result<Front, DaemonError> {
     let config = &loaded.config;
-    let identity = identity(config, address);
+    let identity = identity(loaded, address);
     let about = about(loaded, &identity, address, Now::read().mono);
     let card = card(loaded, &identity);
     let engine = Engine::new(settings(loaded), Ids::new(Box::new(random)));
@@ -304,7 +318,8 @@ fn front(loaded: &Loaded, address: SocketAddr) -> Front {
     let engine = engine.playing(&std::env::var("CONFORMANCE_KIT").unwrap_or_default());
     let front = Front::new(EngineCell::new(engine), card, about, config.limits.clone());
     open_to(&front, config);
-    front
+    front.tls.replace(loaded.tls.clone()).map_err(DaemonError::System)?;
+    Ok(front)
 }
 
 /// Who may come in, by which names, and whether that is written down.
@@ -403,9 +418,9 @@ fn brain(config: &Config, route: &Route) -> Brain {
     }
 }
 
-fn identity(config: &Config, address: SocketAddr) -> Identity {
-    let agent = &config.agent;
-    let url = public_url(config, address);
+fn identity(loaded: &Loaded, address: SocketAddr) -> Identity {
+    let agent = &loaded.config.agent;
+    let url = public_url(loaded, address);
     let directory = std::env::current_dir().unwrap_or_default();
     let directory = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let organization_url = agent.organization_url.clone().unwrap_or_else(|| url.clone());
@@ -428,8 +443,10 @@ fn identity(config: &Config, address: SocketAddr) -> Identity {
 
 /// The URL on the card: as configured, else made from the address that was bound; for a wildcard, the first one
 /// that a neighbour can reach.
-fn public_url(config: &Config, address: SocketAddr) -> String {
-    if let Some(url) = config.listen.public_url.as_deref().and_then(|url| normal_url(url).ok()) {
+fn public_url(loaded: &Loaded, address: SocketAddr) -> String {
+    if let Some(url) =
+        loaded.config.listen.public_url.as_deref().and_then(|url| normal_url(url).ok())
+    {
         return url;
     }
     let ip = match address.ip().to_canonical() {
@@ -438,13 +455,37 @@ fn public_url(config: &Config, address: SocketAddr) -> String {
         }
         ip => ip,
     };
-    format!("http://{}", SocketAddr::new(ip, address.port()))
+    let scheme = match &loaded.tls {
+        Some(tls) if tls.plain != Plain::All => "https",
+        Some(_) | None => "http",
+    };
+    format!("{scheme}://{}", SocketAddr::new(ip, address.port()))
 }
 
 fn announce(loaded: &Loaded, front: &Front, address: SocketAddr) {
     let config = &loaded.config;
-    log::info!("listening on http://{address}");
     let about = front.about.get();
+    match &loaded.tls {
+        None => log::info!("listening on http://{address}"),
+        Some(tls) => {
+            log::info!("listening on https://{address}");
+            match tls.plain {
+                Plain::Local => {
+                    log::info!("plain http is spoken there with callers on this machine alone");
+                }
+                Plain::All => log::info!("plain http is spoken there as well"),
+                Plain::None => {}
+            }
+            let url = Url::read(&about.url).filter(|url| url.is_https);
+            if url.is_some_and(|url| !is_host(&tls.names, url.host)) {
+                log::warn!(
+                    "the TLS certificate does not name the host of {}: clients will refuse it; set listen.public-url \
+                     to a name in the certificate",
+                    about.url
+                );
+            }
+        }
+    }
     log::info!("agent {} at {}", about.name, about.url);
     if about.open {
         log::warn!(

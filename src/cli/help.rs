@@ -43,7 +43,8 @@ usage: tetherlet run [OPTIONS] [-- PROJECT]
        tetherlet spawn [OPTIONS] [-- PROJECT]
 
 Starts the agent in the foreground; spawn takes a port that the system chooses. The log says
-`listening on http://ADDRESS:PORT` once it listens. SIGTERM and Ctrl-C let running tasks finish.
+`listening on http://ADDRESS:PORT` once it listens, https with tls.cert-file. SIGTERM and Ctrl-C
+let running tasks finish.
 SIGHUP reads files, environment and options again: what is wrong is logged and changes nothing,
 what needs a restart is named in the log and in `tetherlet status`.
 

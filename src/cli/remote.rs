@@ -15,6 +15,7 @@ use crate::a2a::read::{List, Str};
 use crate::base::json::Json;
 use crate::cli::reach::{FLAGS, Reach};
 use crate::cli::{Failure, Settings, is_terminal, note, say, variable};
+use crate::config::{Plain, load_local};
 use crate::outbound::client::{
     Binding, Call, Client, ClientError, Credentials, Event, Events, Outgoing, Part, Raw, Reply,
     State, Status, Version, Wanted, joined,
@@ -141,7 +142,8 @@ impl Options {
         if let Some(url) = variable("TETHERLET_URL").filter(|url| !url.is_empty()) {
             return Ok((url, false));
         }
-        let listen = self.settings.load()?.config.listen;
+        let local = self.settings.with(load_local);
+        let (listen, tls) = local.map_err(|problems| Failure::Usage(problems.to_string()))?;
         let host = match listen.host.as_str() {
             "0.0.0.0" => "127.0.0.1",
             "::" | "[::]" => "[::1]",
@@ -152,7 +154,8 @@ impl Options {
         } else {
             host.to_owned()
         };
-        Ok((format!("http://{host}:{}", listen.port), true))
+        let scheme = if tls.plain == Plain::None { "https" } else { "http" };
+        Ok((format!("{scheme}://{host}:{}", listen.port), true))
     }
 
     /// What a hint must repeat to reach the same agent.
@@ -589,6 +592,16 @@ fn print_status(page: &Page<'_>) -> Result<(), Failure> {
         page.raw("pid")
     ))?;
     say(format_args!("  url      {} (listening on {})", page.text("url"), page.text("listen")))?;
+    let tls = page.page("tls");
+    if !tls.0.is_empty() {
+        say(format_args!(
+            "  tls      certificate ends on {}, in {} days; client certificates: {}; plain HTTP: {}",
+            tls.text("certificateEnds"),
+            tls.raw("daysLeft"),
+            tls.text("clientCert"),
+            tls.text("plain")
+        ))?;
+    }
     if page.raw("model") == "null" {
         say("  model    none, only skills answer")?;
     } else {

@@ -10,6 +10,7 @@ use std::path::Path;
 use lexopt::Arg::{Long, Value};
 use lexopt::{Parser, ValueExt as _};
 
+use crate::base::x509::Certificate;
 use crate::cli::fresh::{Fresh, PUBLIC, SECRET};
 use crate::cli::{Failure, Settings, note, say};
 use crate::config::trust::{
@@ -20,7 +21,6 @@ use crate::config::{Reaching, load_reaching};
 use crate::outbound::failure::{Failure as Why, date, explain};
 use crate::outbound::http::look;
 use crate::outbound::tls::Seen;
-use crate::outbound::x509::Certificate;
 
 #[derive(Default)]
 struct Options {

@@ -18,7 +18,7 @@ use crate::config::problems::{Problems, Source};
 use crate::config::providers::Known;
 
 /// Largest key file, and longest key, in bytes.
-const MAX_KEY: usize = 8 * 1024;
+pub const MAX_KEY: usize = 8 * 1024;
 /// Mode bits by which group or others could read or change a file.
 const OPEN_TO_OTHERS: u32 = 0o066;
 
@@ -190,7 +190,7 @@ pub fn is_open(metadata: &Metadata) -> bool {
 }
 
 /// What is in a file that nobody else can read or change.
-fn rooted(path: &Path, max: usize, inputs: &Inputs<'_>) -> Result<Vec<u8>, String> {
+pub fn rooted(path: &Path, max: usize, inputs: &Inputs<'_>) -> Result<Vec<u8>, String> {
     if !path.is_absolute() {
         return Err("must be a path that begins with /".to_owned());
     }

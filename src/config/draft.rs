@@ -107,6 +107,17 @@ impl Draft {
         Ok(())
     }
 
+    /// What was read for a key of the table; a failure becomes the problem of that key.
+    pub fn keep<T>(&mut self, name: &str, read: Result<T, String>) -> Option<T> {
+        match read {
+            Ok(value) => Some(value),
+            Err(rule) => {
+                self.problems.add(self.source(name).clone(), name, rule);
+                None
+            }
+        }
+    }
+
     /// Who set a key of the table.
     pub fn source(&self, name: &str) -> &Source {
         keys::position(name).and_then(|at| self.sources.get(at)).unwrap_or(&Source::Default)

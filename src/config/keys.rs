@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::base::limits;
 use crate::config::url::{Url, is_host};
-use crate::config::{AuthMode, CardForm, Config, Format, Level};
+use crate::config::{AuthMode, CardForm, ClientCert, Config, Format, Level, Plain};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * 1024;
@@ -74,6 +74,13 @@ impl Key {
             (Place::CardForm(place), Value::Text(value)) => {
                 *place = CardForm::ALL.into_iter().find(|it| it.name() == value).unwrap_or(*place);
             }
+            (Place::ClientCert(place), Value::Text(value)) => {
+                *place =
+                    ClientCert::ALL.into_iter().find(|it| it.name() == value).unwrap_or(*place);
+            }
+            (Place::Plain(place), Value::Text(value)) => {
+                *place = Plain::ALL.into_iter().find(|it| it.name() == value).unwrap_or(*place);
+            }
             (_, Value::Bool(_) | Value::Number(_) | Value::Text(_)) => {}
         }
     }
@@ -98,6 +105,8 @@ impl Key {
             Place::Format(value) => value.name().to_owned(),
             Place::AuthMode(value) => value.name().to_owned(),
             Place::CardForm(value) => value.name().to_owned(),
+            Place::ClientCert(value) => value.name().to_owned(),
+            Place::Plain(value) => value.name().to_owned(),
         })
     }
 }
@@ -325,6 +334,8 @@ pub enum Place<'a> {
     Format(&'a mut Format),
     AuthMode(&'a mut AuthMode),
     CardForm(&'a mut CardForm),
+    ClientCert(&'a mut ClientCert),
+    Plain(&'a mut Plain),
 }
 
 /// `TETHERLET_SECTION_KEY` for `section.key`.
@@ -538,6 +549,41 @@ pub static KEYS: &[Key] = &[
         |c| Place::MaybePath(&mut c.auth.tokens_file),
         &[],
         "file of NAME:TOKEN lines",
+    ),
+    key(
+        "tls.cert-file",
+        Kind::RootedPath,
+        |c| Place::MaybePath(&mut c.tls.cert_file),
+        &[],
+        "certificate chain for HTTPS, own certificate first",
+    ),
+    key(
+        "tls.key-file",
+        Kind::RootedPath,
+        |c| Place::MaybePath(&mut c.tls.key_file),
+        &[],
+        "private key of that certificate",
+    ),
+    key(
+        "tls.client-ca-file",
+        Kind::RootedPath,
+        |c| Place::MaybePath(&mut c.tls.client_ca_file),
+        &[],
+        "certificates of those who vouch for clients",
+    ),
+    key(
+        "tls.client-cert",
+        Kind::Choice(&["optional", "required"]),
+        |c| Place::ClientCert(&mut c.tls.client_cert),
+        &[],
+        "whether a client must show a certificate",
+    ),
+    key(
+        "tls.plain",
+        Kind::Choice(&["local", "all", "none"]),
+        |c| Place::Plain(&mut c.tls.plain),
+        &[],
+        "who may still speak plain HTTP once there is a certificate",
     ),
     key(
         "model.default",
@@ -924,12 +970,12 @@ mod tests {
         assert_eq!(
             sections,
             [
-                "agent", "card", "listen", "auth", "model", "relay", "push", "outbound", "limits",
-                "log", "run"
+                "agent", "card", "listen", "auth", "tls", "model", "relay", "push", "outbound",
+                "limits", "log", "run"
             ]
         );
         sections.dedup();
-        assert_eq!(sections.len(), 11);
+        assert_eq!(sections.len(), 12);
     }
 
     #[test]

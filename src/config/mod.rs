@@ -18,6 +18,7 @@ pub mod file;
 pub mod keys;
 pub mod problems;
 pub mod providers;
+pub mod tls;
 pub mod trust;
 pub mod url;
 
@@ -33,6 +34,7 @@ use crate::config::draft::Draft;
 use crate::config::keys::{KEYS, Raw};
 use crate::config::problems::{Problems, Source};
 use crate::config::providers::{Provider, Route};
+use crate::config::tls::Material;
 use crate::config::trust::Trust;
 
 /// Everything that can be configured, checked.
@@ -42,6 +44,7 @@ pub struct Config {
     pub card: Card,
     pub listen: Listen,
     pub auth: Auth,
+    pub tls: Tls,
     pub model: Model,
     pub relay: Relay,
     pub push: Push,
@@ -73,8 +76,8 @@ impl Config {
     }
 
     /// Whether callers may show a certificate.
-    pub fn knows_certificates(&self) -> bool {
-        false
+    pub const fn knows_certificates(&self) -> bool {
+        self.tls.client_ca_file.is_some()
     }
 }
 
@@ -189,6 +192,64 @@ impl AuthMode {
             Self::Auto => "auto",
             Self::Required => "required",
             Self::Off => "off",
+        }
+    }
+}
+
+/// HTTPS on the same port; [`Loaded::tls`] is what the files hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM: the own certificate, then those between it and the root.
+    pub cert_file: Option<PathBuf>,
+    /// PEM: PKCS#8, SEC 1 or PKCS#1.
+    pub key_file: Option<PathBuf>,
+    /// PEM: the roots of clients' certificates.
+    pub client_ca_file: Option<PathBuf>,
+    pub client_cert: ClientCert,
+    pub plain: Plain,
+}
+
+/// What is asked of clients when there is a CA for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCert {
+    /// A certificate that is shown must be good; none is fine.
+    #[default]
+    Optional,
+    /// No connection without one.
+    Required,
+}
+
+impl ClientCert {
+    pub const ALL: [Self; 2] = [Self::Optional, Self::Required];
+
+    /// As written in a configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
+}
+
+/// Who may speak plain HTTP on a port that speaks TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Plain {
+    /// Callers on this machine.
+    #[default]
+    Local,
+    All,
+    None,
+}
+
+impl Plain {
+    pub const ALL: [Self; 3] = [Self::Local, Self::All, Self::None];
+
+    /// As written in a configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::All => "all",
+            Self::None => "none",
         }
     }
 }
@@ -383,6 +444,8 @@ pub struct Loaded {
     pub card_key: Option<Arc<Signer>>,
     /// Whom connections to others trust beyond the built-in roots.
     pub trust: Arc<Trust>,
+    /// What HTTPS is served with; `None` for plain HTTP alone.
+    pub tls: Option<Arc<Material>>,
     /// Every key with its value and origin, for people.
     pub settings: Vec<Setting>,
     /// Keys whose value is a secret or a file, and what that holds: only to tell whether it has changed.
@@ -412,6 +475,7 @@ pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Problems> {
     check_across(&mut draft);
     let card_key = card_key(inputs, &mut draft);
     let trust = Arc::new(trust::resolve(inputs, &mut draft));
+    let tls = tls::load(inputs, &mut draft);
     let candidates = providers::resolve(inputs, &mut draft);
     let chosen = providers::choose(&candidates, inputs, &mut draft);
     let mut named = Vec::new();
@@ -439,6 +503,9 @@ pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Problems> {
         }
     }
     settings.append(&mut named);
+    for (key, held) in tls.iter().flat_map(|tls| tls.contents()) {
+        contents.push((key.to_owned(), held));
+    }
     for Caller { name, proof, .. } in &draft.config.callers {
         if let Proof::Token(secret) = proof {
             contents.push((format!("callers.{name}.token"), secret.digest()));
@@ -449,7 +516,8 @@ pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Problems> {
     }
     draft.config.providers = candidates.into_iter().map(|it| it.provider).collect();
     let Draft { config, warnings, .. } = draft;
-    Ok(Loaded { config, route: chosen, card_key, trust, settings, contents, files, warnings })
+    let route = chosen;
+    Ok(Loaded { config, route, card_key, trust, tls, settings, contents, files, warnings })
 }
 
 /// The layers put on each other, and the files read.
@@ -468,6 +536,20 @@ fn layered(inputs: &Inputs<'_>) -> (Draft, Vec<PathBuf>) {
         }
     }
     (draft, files)
+}
+
+/// Where the agent of this machine is reached. Reads no other file: whoever may not read its keys can still call it.
+///
+/// # Errors
+///
+/// Problems with any line.
+pub fn load_local(inputs: &Inputs<'_>) -> Result<(Listen, Tls), Problems> {
+    let (draft, _) = layered(inputs);
+    if draft.problems.is_empty() {
+        Ok((draft.config.listen, draft.config.tls))
+    } else {
+        Err(draft.problems)
+    }
 }
 
 /// What a client of others needs of a configuration.
@@ -516,22 +598,17 @@ pub fn own_token(inputs: &Inputs<'_>) -> Option<(Secret, String)> {
 /// The key in `card.key-file`, if that is set.
 fn card_key(inputs: &Inputs<'_>, draft: &mut Draft) -> Option<Arc<Signer>> {
     let Card { key_file, key_id, .. } = &draft.config.card;
-    match credentials::signer(key_file.as_deref()?, key_id.as_deref(), inputs) {
-        Ok(signer) => Some(Arc::new(signer)),
-        Err(rule) => {
-            draft.problems.add(draft.source("card.key-file").clone(), "card.key-file", rule);
-            None
-        }
-    }
+    let signer = credentials::signer(key_file.as_deref()?, key_id.as_deref(), inputs);
+    draft.keep("card.key-file", signer).map(Arc::new)
 }
 
 /// Rules between two keys. One that has a problem already is left alone: its value is not what was
 /// meant.
 fn check_across(draft: &mut Draft) {
-    let Config { card, limits, relay, .. } = &draft.config;
+    let Config { card, limits, relay, tls, .. } = &draft.config;
     let tripled = limits.body_bytes.saturating_mul(PARSE_FACTOR);
     let has_identity = card.agent_identity_id.is_some();
-    let rules: [(bool, &'static str, &'static str, &str); 9] = [
+    let rules: [(bool, &'static str, &'static str, &str); 14] = [
         (
             card.key_id.is_none() || card.key_file.is_some(),
             "card.key-id",
@@ -555,6 +632,36 @@ fn check_across(draft: &mut Draft) {
             "card.spiffe-id",
             "card.agent-identity-id",
             "card.spiffe-id needs card.agent-identity-id",
+        ),
+        (
+            tls.cert_file.is_none() || tls.key_file.is_some(),
+            "tls.cert-file",
+            "tls.key-file",
+            "tls.cert-file needs tls.key-file",
+        ),
+        (
+            tls.key_file.is_none() || tls.cert_file.is_some(),
+            "tls.key-file",
+            "tls.cert-file",
+            "tls.key-file needs tls.cert-file",
+        ),
+        (
+            tls.client_ca_file.is_none() || tls.cert_file.is_some(),
+            "tls.client-ca-file",
+            "tls.cert-file",
+            "tls.client-ca-file needs tls.cert-file",
+        ),
+        (
+            tls.client_cert == ClientCert::Optional || tls.client_ca_file.is_some(),
+            "tls.client-cert",
+            "tls.client-ca-file",
+            "tls.client-cert = \"required\" needs tls.client-ca-file",
+        ),
+        (
+            tls.plain != Plain::None || tls.cert_file.is_some(),
+            "tls.plain",
+            "tls.cert-file",
+            "tls.plain = \"none\" needs tls.cert-file",
         ),
         (
             limits.streams <= limits.connections,
@@ -746,6 +853,19 @@ mod tests {
         let ca = keys.write("ca.pem", CERTIFICATE, 0o644);
         let whole = whole.replace("/etc/tetherlet/card.key", card_key.to_str().unwrap());
         let whole = whole.replace("/etc/tetherlet/ca.pem", ca.to_str().unwrap());
+        let whole = whole
+            .replace(
+                "/etc/tetherlet/tls.key",
+                keys.write("k", tls::tests::KEY, 0o600).to_str().unwrap(),
+            )
+            .replace(
+                "/etc/tetherlet/tls.crt",
+                keys.write("c", tls::tests::CERT, 0o644).to_str().unwrap(),
+            )
+            .replace(
+                "/etc/tetherlet/clients.crt",
+                keys.write("a", tls::tests::CERT, 0o644).to_str().unwrap(),
+            );
         let fixture = Fixture::new();
         fixture.write("tetherlet.toml", &whole, 0o600);
         let fixture = fixture

@@ -72,6 +72,12 @@ impl Agent {
             let rule = "is gone; restart to go on without it".to_owned();
             problems.add(Source::File { path, line, column }, "", rule);
         }
+        // The one part that may still fail goes first.
+        if problems.is_empty()
+            && let Err(error) = self.front.tls.replace(loaded.tls.clone())
+        {
+            problems.add(Source::Default, "tls.cert-file", format!("cannot be used: {error}"));
+        }
         if problems.is_empty() { Ok(loaded) } else { Err(problems) }
     }
 
@@ -109,7 +115,7 @@ impl Agent {
                  restart to forget that"
             );
         }
-        let identity = identity(config, self.address);
+        let identity = identity(loaded, self.address);
         let started = front.about.get().started;
         front.about.replace(about(loaded, &identity, self.address, started));
         let (mut card, old) = (card(loaded, &identity), front.card.get());

@@ -250,7 +250,15 @@ mod tests {
     fn peer(from: &str, local: &str) -> Peer {
         let address = SocketAddr::new(from.parse().unwrap(), 40_000);
         let local = local.parse::<IpAddr>().unwrap().to_canonical();
-        Peer { address, local, is_tls: false, progress: Progress::new(), surplus: false }
+        Peer {
+            address,
+            local,
+            is_tls: false,
+            progress: Progress::new(),
+            surplus: false,
+            certificate: None,
+            unwelcome: false,
+        }
     }
 
     fn here() -> Peer {

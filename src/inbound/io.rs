@@ -1,7 +1,7 @@
 //! A connection as hyper wants it, with the deadlines that hyper has not: idle, slow head, slow reader.
 //!
-//! The service tells through [`Progress`] what the connection is doing, and learns from it what hyper keeps to itself. All connections read through one shared
-//! buffer, because hyper's own can only be filled in place by unsafe code.
+//! The service tells through [`Progress`] what the connection is doing, and learns from it what hyper keeps to itself.
+//! All connections read through one shared buffer, because hyper's own can only be filled in place by unsafe code.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -76,6 +76,13 @@ impl Progress {
     fn enter(&self, phase: Phase) {
         self.phase.set(phase);
         self.changes.set(self.changes.get().wrapping_add(1));
+    }
+
+    /// Something came.
+    pub fn begin(&self) {
+        if self.phase.get() == Phase::Idle {
+            self.enter(Phase::Head);
+        }
     }
 
     /// The service has a request.
@@ -177,7 +184,7 @@ impl<S> Socket<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> hyper::rt::Read for Socket<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Read for Socket<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -191,8 +198,8 @@ impl<S: AsyncRead + Unpin> hyper::rt::Read for Socket<S> {
         match Pin::new(&mut this.stream).poll_read(context, &mut read) {
             Poll::Ready(result) => {
                 let filled = read.filled();
-                if !filled.is_empty() && this.progress.phase.get() == Phase::Idle {
-                    this.progress.enter(Phase::Head);
+                if !filled.is_empty() {
+                    this.progress.begin();
                 }
                 this.progress.look(filled);
                 buffer.put_slice(filled);
@@ -200,7 +207,12 @@ impl<S: AsyncRead + Unpin> hyper::rt::Read for Socket<S> {
             }
             Poll::Pending => {
                 drop(scratch);
-                this.poll_silence(context)
+                let silence = this.poll_silence(context);
+                if silence.is_ready() {
+                    // The end is said, if the client takes that at once.
+                    let _ = Pin::new(&mut this.stream).poll_shutdown(context);
+                }
+                silence
             }
         }
     }
@@ -241,9 +253,15 @@ impl<S: AsyncWrite + Unpin> hyper::rt::Write for Socket<S> {
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A TCP socket keeps nothing back.
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.stream).poll_flush(context) {
+            Poll::Ready(result) => {
+                this.writing = None;
+                Poll::Ready(result)
+            }
+            Poll::Pending => this.poll_stall(context).map_ok(|_| ()),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -136,22 +136,33 @@ fn admit(door: &Rc<Door>, stream: TcpStream, address: SocketAddr, stop: &watch::
     let permit = Permit { door: door.clone(), address: address.ip() };
     // An address that cannot be asked for is nobody's.
     let local = stream.local_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |local| local.ip());
-    let peer = Rc::new(Peer {
+    let mut peer = Peer {
         address,
         local: local.to_canonical(),
         is_tls: false,
         progress: Progress::new(),
         surplus: open > limits.connections,
-    });
+        certificate: None,
+        unwelcome: false,
+    };
     let surplus = peer.surplus;
     // Events are small and must not wait for one another.
     let _ = stream.set_nodelay(true);
     let waits =
         Waits { idle: limits.idle_wait, header: limits.header_wait, write: limits.write_wait };
-    let socket = Socket::new(stream, door.scratch.clone(), peer.progress.clone(), waits);
-    let (front, stop) = (door.front.clone(), stop.clone());
+    let (front, scratch, mut stop) = (door.front.clone(), door.scratch.clone(), stop.clone());
     let served = tokio::task::spawn_local(async move {
-        connection(front, peer, socket, stop).await;
+        let welcome = tokio::select! {
+            welcome = front.tls.welcome(stream, &mut peer, waits.header) => welcome,
+            _ = stop.changed() => return,
+        };
+        match welcome {
+            Ok(wire) => {
+                let socket = Socket::new(wire, scratch, peer.progress.clone(), waits);
+                connection(front, Rc::new(peer), socket, stop).await;
+            }
+            Err(error) => log::debug!("peer={address} connection: {error}"),
+        }
         drop(permit);
     });
     if surplus {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::a2a::model::TaskState;
 use crate::base::json::Json;
 use crate::base::limits::TASKS;
+use crate::config::tls::Material;
 use crate::inbound::process::resident_bytes;
 use crate::inbound::service::Front;
 use crate::work::Lane;
@@ -63,19 +64,13 @@ pub fn status(front: &Rc<Front>) -> String {
     json.member("listen", &about.listen);
     json.key("pid");
     json.number(u64::from(about.pid));
+    let tls = front.tls.material();
     front.cell.with(|engine, now| {
         json.member("state", if engine.is_draining() { "stopping" } else { "ok" });
         json.key("uptimeS");
         json.number(now.mono.saturating_sub(about.started).as_secs());
-        json.key("warnings");
-        json.open_array();
-        if about.open {
-            json.string("open to the network without authentication (--trust-lan)");
-        }
-        for warning in front.warnings.get().iter() {
-            json.string(warning);
-        }
-        json.close_array();
+        warnings(&mut json, front, tls.as_deref(), now.unix_ms);
+        tls_of(&mut json, tls.as_deref(), now.unix_ms);
         json.key("model");
         match &about.model {
             Some((model, base_url)) => {
@@ -152,6 +147,35 @@ pub fn status(front: &Rc<Front>) -> String {
     json.number(resident_bytes().unwrap_or(0));
     json.close_object();
     json.into_string()
+}
+
+/// What the operator should look at.
+fn warnings(json: &mut Json, front: &Front, tls: Option<&Material>, unix_ms: u64) {
+    json.key("warnings");
+    json.open_array();
+    if front.about.get().open {
+        json.string("open to the network without authentication (--trust-lan)");
+    }
+    for warning in front.warnings.get().iter() {
+        json.string(warning);
+    }
+    if let Some(complaint) = tls.and_then(|tls| tls.complaint(unix_ms)) {
+        json.string(&complaint);
+    }
+    json.close_array();
+}
+
+/// How the port is served.
+fn tls_of(json: &mut Json, tls: Option<&Material>, unix_ms: u64) {
+    json.key("tls");
+    let Some(tls) = tls else { return json.raw("null") };
+    json.open_object();
+    json.member("certificateEnds", &tls.end());
+    json.key("daysLeft");
+    json.number(tls.days_left(unix_ms));
+    json.member("clientCert", tls.clients.as_ref().map_or("none", |_| tls.client_cert.name()));
+    json.member("plain", tls.plain.name());
+    json.close_object();
 }
 
 fn object(json: &mut Json, name: &str, members: &[(&str, u64)]) {

@@ -20,7 +20,7 @@ use crate::a2a::op::Principal;
 use crate::base::clock::{Now, is_http_date_since};
 use crate::base::limits::Limits;
 use crate::config::callers::Rights;
-use crate::inbound::auth::{Auth, Caller, Tries, challenge};
+use crate::inbound::auth::{Auth, Caller, Shown, Tries, challenge};
 use crate::inbound::body::{Bodies, Reply};
 use crate::inbound::cell::EngineCell;
 use crate::inbound::counters::Counters;
@@ -28,6 +28,7 @@ use crate::inbound::hosts::{Authority, Hosts};
 use crate::inbound::io::Progress;
 use crate::inbound::live::Live;
 use crate::inbound::protocol::{Way, call, refusal};
+use crate::inbound::tls::{Certificate, Tls};
 use crate::inbound::{audit, metrics, pages};
 
 /// What every connection serves. A reload exchanges what is [`Live`].
@@ -47,6 +48,8 @@ pub struct Front {
     pub hosts: Live<Hosts>,
     /// What pages tell about the agent.
     pub about: Live<pages::About>,
+    /// The terms of connections.
+    pub tls: Tls,
     /// The bounds. Those of a connection are the ones it began with.
     pub limits: Live<Limits>,
     /// What the status warns of: a reload that failed, and what waits for a restart.
@@ -77,6 +80,7 @@ impl Front {
             auth_changes: Cell::new(0),
             tries: RefCell::default(),
             hosts: Live::default(),
+            tls: Tls::default(),
             about: Live::new(about),
             in_flight: Bodies::new(limits.in_flight_bytes),
             limits: Live::new(limits),
@@ -93,7 +97,9 @@ impl Front {
     /// Who sent a request.
     fn caller(&self, peer: &Peer, request: &Request<Incoming>) -> Result<Caller, A2aError> {
         let mut tries = self.tries.borrow_mut();
-        self.auth.get().caller(request.headers(), peer.ip(), None, &mut tries, Now::read())
+        let certificate = peer.certificate.as_deref().map(|it| -> &dyn Shown { it });
+        let auth = self.auth.get();
+        auth.caller(request.headers(), peer.ip(), certificate, &mut tries, Now::read())
     }
 
     /// Puts other callers in force. The streams of those who are no longer known end.
@@ -124,6 +130,10 @@ pub struct Peer {
     pub progress: Rc<Progress>,
     /// Accepted above the limit, only to say so: monitors are still answered.
     pub surplus: bool,
+    /// The client's, verified.
+    pub certificate: Option<Rc<Certificate>>,
+    /// It speaks plain HTTP and may not: every request is answered with that.
+    pub unwelcome: bool,
 }
 
 impl Peer {
@@ -131,12 +141,20 @@ impl Peer {
     pub fn ip(&self) -> IpAddr {
         self.address.ip().to_canonical()
     }
+
+    /// Whether it can only be on this machine: the kernel takes no packet from outside that says it is from here.
+    pub fn is_here(&self) -> bool {
+        self.ip().is_loopback() || self.ip() == self.local
+    }
 }
 
 /// The media type of what programs read.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
+
+/// To those who speak plain HTTP and may not.
+const HTTPS_ONLY: &str = "plain HTTP is not spoken with you here: use https://";
 
 /// Answers one request.
 pub async fn serve(
@@ -271,6 +289,9 @@ pub fn hinted(mut response: Response<Reply>, error: &A2aError) -> Response<Reply
 
 /// Whether a request is HTTP, and meant for this agent.
 fn admissible(front: &Front, peer: &Peer, request: &Request<Incoming>) -> Result<(), A2aError> {
+    if peer.unwelcome {
+        return Err(A2aError::BadHttp(HTTPS_ONLY));
+    }
     let host = well_formed(peer, request).map_err(A2aError::BadHttp)?;
     let hosts = front.hosts.get();
     hosts.check(host, request.headers(), peer).map_err(A2aError::WrongSite)

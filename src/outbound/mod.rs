@@ -10,4 +10,3 @@ pub mod http;
 pub mod model;
 pub mod push;
 pub mod tls;
-pub mod x509;

@@ -32,8 +32,8 @@ use ureq::unversioned::transport::{
 };
 
 use crate::base::clock::Now;
+use crate::base::x509::Certificate;
 use crate::config::trust::{At, Digest, Identity, Trust, sha256, shown};
-use crate::outbound::x509::Certificate;
 
 /// Servers whose sessions are resumed, times the eight tickets that rustls keeps of each.
 const SESSIONS: usize = 4 * 8;

@@ -4,9 +4,11 @@ import json
 import os
 import re
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -17,7 +19,7 @@ def start(*command, **variables):
     environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **variables}
     process = subprocess.Popen(command, env=environment, cwd="/", stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
-        found = re.search(r"listening on (http://[\d.]+:(\d+))", line)
+        found = re.search(r"listening on (https?://[\d.]+:(\d+))", line)
         if found:
             threading.Thread(target=lambda: [None for _ in process.stderr], daemon=True).start()
             return process, found.group(1), int(found.group(2))
@@ -145,14 +147,107 @@ def relay(folder):
     print(f"  tokens through one stream: {tokens / took:,.0f} a second (bound 20,000)")
 
 
+def resident(process):
+    with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+        return int(re.search(r"^VmRSS:\s+(\d+)", file.read(), re.M).group(1))
+
+
+def visit(port, context=None, session=None, keep=False):
+    """One page on a connection of its own; the connection, and the session that the next one may resume."""
+    caller = socket.create_connection(("127.0.0.1", port))
+    if context:
+        caller = context.wrap_socket(caller, server_hostname="localhost", session=session)
+        if session and not caller.session_reused:
+            raise SystemExit("the session was not resumed")
+    wish = b"" if keep else b"Connection: close\r\n"
+    caller.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + wish + b"\r\n")
+    seen = b""
+    while not seen.endswith(b"\r\n\r\nok"):
+        seen += caller.recv(4096)
+    session = caller.session if context else None
+    if not keep:
+        caller.close()
+    return caller, session
+
+
+def handshakes(agent, port, versions):
+    """Server CPU for a connection with one page on it, and how many of them one processor would do."""
+    def spent(count, one):
+        before = cpu_ns(agent)
+        for _ in range(count):
+            one()
+        return (cpu_ns(agent) - before) / count / 1000
+
+    plain = statistics.median(spent(200, lambda: visit(port)) for _ in range(3))
+    print(f"  new connection, plain:            {plain:6.0f} us")
+    for name, context in versions.items():
+        kept = [None]
+
+        def resumed():
+            _, kept[0] = visit(port, context, kept[0])
+
+        for kind, one in (("full", lambda: visit(port, context)), ("resumed", resumed)):
+            # The server remembers the latest sessions only: the first of these is of now.
+            one()
+            median = statistics.median(spent(200, one) for _ in range(3))
+            print(f"  new connection, {name} {kind:8}  {median:6.0f} us, {1e6 / median:6,.0f} a second of one processor, "
+                  f"{median / plain:.1f} x plain")
+
+
+def tls(folder):
+    with tempfile.TemporaryDirectory() as home:
+        pair = [f"{home}/key.pem", f"{home}/cert.pem"]
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+             "-subj", "/CN=x", "-addext", "subjectAltName=DNS:localhost", "-keyout", pair[0], "-out", pair[1]],
+            check=True, capture_output=True)
+        settings = {"TETHERLET_TLS_KEY_FILE": pair[0], "TETHERLET_TLS_CERT_FILE": pair[1],
+                    "TETHERLET_LIMITS_CONNECTIONS": "512"}
+        agent, url, port = start(f"{folder}/tetherlet", "run", "--port", "0", **settings)
+        versions = {}
+        for name, version in (("TLS 1.2", ssl.TLSVersion.TLSv1_2), ("TLS 1.3", ssl.TLSVersion.TLSv1_3)):
+            context = ssl.create_default_context(cafile=pair[1])
+            context.minimum_version = context.maximum_version = version
+            versions[name] = context
+        for connections in (1, 16):
+            ratios = []
+            for _ in range(3):
+                spent, rates = [], []
+                for at in (url, url.replace("https", "http")):
+                    before = cpu_ns(agent)
+                    count = load(at, 2, connections)
+                    spent.append((cpu_ns(agent) - before) / count)
+                    rates.append(count / 2)
+                ratios.append(spent[0] / spent[1])
+                print(f"  {connections:3} connections: TLS {rates[0]:7,.0f} requests a second, {spent[0] / 1000:6.2f} us; plain "
+                      f"{rates[1]:7,.0f}, {spent[1] / 1000:6.2f} us; ratio {ratios[-1]:.2f}")
+            print(f"  median ratio, {connections} connections: {statistics.median(ratios):.2f}")
+        handshakes(agent, port, versions)
+        agent.kill()
+        for name, context in ({"plain": None} | versions).items():
+            agent, _, port = start(f"{folder}/tetherlet", "run", "--port", "0", **settings)
+            # The first ones pay for what all share.
+            for _ in range(8):
+                visit(port, context)
+            before = resident(agent)
+            held = [visit(port, context, keep=True) for _ in range(400)]
+            print(f"  idle connection, {name}: {(resident(agent) - before) / len(held):.1f} KiB resident (aim 40)")
+            agent.kill()
+
+
 def main():
     folder = sys.argv[1]
+    if sys.argv[2:] == ["tls"]:
+        tls(folder)
+        return
     print("server CPU per message/send to the calculator")
     medians = {connections: per_request(folder, connections) for connections in (1, 16)}
     for connections, ratio in medians.items():
         print(f"  median ratio, {connections} connections: {ratio:.2f} (bound 1.4, aim 1.25)")
     print("relay")
     relay(folder)
+    print("TLS")
+    tls(folder)
 
 
 main()

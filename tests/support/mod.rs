@@ -114,8 +114,8 @@ impl Agent {
         });
         let address = ([0, 0, 0, 0], 0).into();
         let mut agent = Self { address, home, child, lines, log: String::new() };
-        let line = agent.wait_for("listening on http://");
-        let address = line.rsplit("http://").next().unwrap();
+        let line = agent.wait_for("listening on http");
+        let address = line.rsplit("://").next().unwrap();
         agent.address = address.trim().trim_end_matches(['"', '}']).parse().unwrap();
         agent
     }

@@ -45,8 +45,15 @@ pub fn http(input: &[u8]) {
     let front = front();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     let progress = Progress::new();
-    let peer =
-        Rc::new(Peer { address, local: address.ip(), is_tls: false, progress, surplus: false });
+    let peer = Rc::new(Peer {
+        address,
+        local: address.ip(),
+        is_tls: false,
+        progress,
+        surplus: false,
+        certificate: None,
+        unwelcome: false,
+    });
     let said = Rc::new(Cell::new(Vec::new()));
     let pieces = Pieces::by(*step);
     let pipe = Pipe { input: stream.to_vec(), at: 0, pieces, pause: false, said: said.clone() };

@@ -1,8 +1,10 @@
-//! Reads what an operator wants to know of a certificate (RFC 5280 §4.1): names, dates, key. Judges nothing; that is
-//! done by `rustls` alone.
+//! Reads of a certificate what `rustls` does not tell (RFC 5280 §4.1): names, dates, key. Judges nothing; that is done
+//! by `rustls` alone.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+
+use ring::digest::{SHA256, digest};
 
 use crate::base::clock::unix_ms_of;
 
@@ -10,6 +12,9 @@ use crate::base::clock::unix_ms_of;
 const NAME: usize = 200;
 /// Names of one certificate that are shown.
 const NAMES: usize = 16;
+/// Names of one certificate that are compared, and the longest, in bytes; others are left out.
+const ALT_NAMES: usize = 64;
+const ALT_NAME: usize = 2048;
 
 /// Parts of names that are shown: the last byte of 2.5.4.x, and how it is written (RFC 4514 §3).
 const PARTS: [(u8, &str); 6] = [(3, "CN"), (10, "O"), (11, "OU"), (7, "L"), (8, "ST"), (6, "C")];
@@ -21,6 +26,8 @@ const CA_ISSUERS: [u8; 10] = [0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x
 /// The parts of a certificate, as they stand in it.
 #[derive(Clone, Copy, Debug)]
 pub struct Certificate<'a> {
+    /// Of X.509: 3, unless it is an old one.
+    pub version: u8,
     issuer: &'a [u8],
     subject: &'a [u8],
     /// Seconds since 1970; 0 for what is no date, or before that.
@@ -35,10 +42,12 @@ impl<'a> Certificate<'a> {
     /// Reads a certificate in DER. `None` when it is none.
     pub fn read(der: &'a [u8]) -> Option<Self> {
         let mut fields = Der(Der(der).one(0x30)?.inside).one(0x30).map(|it| Der(it.inside))?;
-        let version_1 = fields.0.first() != Some(&0xa0);
-        if !version_1 {
-            fields.next()?;
-        }
+        // Left out in the first version, and counted from zero.
+        let version = if fields.0.first() == Some(&0xa0) {
+            Der(fields.next()?.inside).one(0x02)?.inside.last()?.saturating_add(1)
+        } else {
+            1
+        };
         // Serial number and algorithm.
         fields.one(0x02)?;
         fields.one(0x30)?;
@@ -48,7 +57,7 @@ impl<'a> Certificate<'a> {
         let subject = fields.one(0x30)?.whole;
         let key = fields.one(0x30)?.whole;
         let extensions = fields.find(|it| it.tag == 0xa3).map_or(&[][..], |it| it.inside);
-        Some(Self { issuer, subject, not_before, not_after, key, extensions })
+        Some(Self { version, issuer, subject, not_before, not_after, key, extensions })
     }
 
     /// Whether it names itself as its issuer.
@@ -72,6 +81,29 @@ impl<'a> Certificate<'a> {
 
     /// The host names and addresses it is for.
     pub fn names(&self) -> Vec<String> {
+        let name = |it: Element<'_>| match it.tag {
+            0x82 => Some(shown(it.inside)),
+            0x87 => address(it.inside).map(|ip| ip.to_string()),
+            _ => None,
+        };
+        self.alternatives().filter_map(name).take(NAMES).collect()
+    }
+
+    /// What it is known by, as far as it is well-formed: no kind of name can look like another.
+    pub fn alt_names(&self) -> Vec<Name> {
+        let name = |it: Element<'_>| match it.tag {
+            0x82 => written(it.inside, b"-_.*").map(|name| Name::Dns(name.to_ascii_lowercase())),
+            0x86 => written(it.inside, b"-_.~:/?#[]@!$&'()*+,;=%")
+                .filter(|uri| uri.contains(':'))
+                .map(Name::Uri),
+            0x87 => address(it.inside).map(Name::Ip),
+            _ => None,
+        };
+        self.alternatives().filter_map(name).take(ALT_NAMES).collect()
+    }
+
+    /// The elements of `subjectAltName`.
+    fn alternatives(&self) -> impl Iterator<Item = Element<'a>> {
         let list = Der(self.extensions).one(0x30).map_or(Der(&[]), |it| Der(it.inside));
         let names = list.into_iter().find_map(|extension| {
             let mut fields = Der(extension.inside);
@@ -81,16 +113,53 @@ impl<'a> Certificate<'a> {
             let value = fields.find(|it| it.tag == 0x04)?;
             Der(value.inside).one(0x30).map(|it| Der(it.inside))
         });
-        let name = |it: Element<'_>| match it.tag {
-            0x82 => Some(shown(it.inside)),
-            0x87 => match it.inside.len() {
-                4 => <[u8; 4]>::try_from(it.inside).ok().map(|ip| IpAddr::from(ip).to_string()),
-                _ => <[u8; 16]>::try_from(it.inside).ok().map(|ip| IpAddr::from(ip).to_string()),
-            },
-            _ => None,
-        };
-        names.into_iter().flatten().filter_map(name).take(NAMES).collect()
+        names.into_iter().flatten()
     }
+}
+
+/// A name of the extension `subjectAltName` (RFC 5280 §4.2.1.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// A host in lower case, perhaps with `*` as its first label. Never holds `:`.
+    Dns(String),
+    /// For example `spiffe://domain/workload`. Always holds `:`.
+    Uri(String),
+    Ip(IpAddr),
+}
+
+/// Whether `host`, a name or an address without brackets, is one of the names (RFC 9525 §6.3).
+pub fn is_host(names: &[Name], host: &str) -> bool {
+    let ip: Option<IpAddr> = host.parse().ok();
+    names.iter().any(|name| match name {
+        Name::Ip(known) => ip == Some(*known),
+        Name::Uri(_) => false,
+        Name::Dns(pattern) => match pattern.strip_prefix("*.") {
+            Some(domain) => host
+                .split_once('.')
+                .is_some_and(|(_, rest)| ip.is_none() && rest.eq_ignore_ascii_case(domain)),
+            None => pattern.eq_ignore_ascii_case(host),
+        },
+    })
+}
+
+/// SHA-256 over a certificate in DER, in lower-case hex: `openssl x509 -fingerprint -sha256` without its colons.
+pub fn fingerprint(der: &[u8]) -> String {
+    digest(&SHA256, der).as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// A name of letters, digits and `others`.
+fn written(bytes: &[u8], others: &[u8]) -> Option<String> {
+    let fits = (1..=ALT_NAME).contains(&bytes.len())
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || others.contains(byte));
+    fits.then(|| bytes.iter().copied().map(char::from).collect())
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 fn distinguished(name: &[u8]) -> String {
@@ -199,12 +268,72 @@ mod tests {
         assert_eq!(it.key.len(), 91);
     }
 
+    fn alternatives(names: &[u8]) -> Vec<Name> {
+        let mut extensions = vec![0x30, 0x82, 0, 0, 0x30, 0x82, 0, 0, 0x06, 0x03];
+        extensions.extend(SUBJECT_ALT_NAME);
+        let length = |bytes: usize| u16::try_from(bytes).unwrap().to_be_bytes();
+        extensions.extend([&[0x04, 0x82][..], &length(names.len() + 4), &[0x30, 0x82]].concat());
+        extensions.extend([&length(names.len())[..], names].concat());
+        for at in [2, 6] {
+            let rest = length(extensions.len() - at - 2);
+            extensions[at..at + 2].copy_from_slice(&rest);
+        }
+        let der = base64::decode(SAMPLE).unwrap();
+        Certificate { extensions: &extensions, ..Certificate::read(&der).unwrap() }.alt_names()
+    }
+
+    #[test]
+    fn names_to_compare_are_of_one_kind_each() {
+        let der = base64::decode(SAMPLE).unwrap();
+        let it = Certificate::read(&der).unwrap();
+        assert_eq!(it.version, 3);
+        let dns = |name: &str| Name::Dns(name.to_owned());
+        let names = it.alt_names();
+        assert_eq!(names[..2], [dns("pi.local"), dns("*.lan")]);
+        assert_eq!(names[2..], ["192.0.2.7", "fd00::7"].map(|ip| Name::Ip(ip.parse().unwrap())));
+        assert_eq!(
+            alternatives(b"\x82\x03BOX\x86\x0cspiffe://d/w\x81\x03a@b"),
+            [dns("box"), Name::Uri("spiffe://d/w".to_owned())]
+        );
+        // A host that looks like a URI, a URI without scheme, nothing at all, an address of three bytes.
+        assert_eq!(
+            alternatives(b"\x82\x0cspiffe://d/w\x86\x03box\x82\x00\x87\x03\x01\x02\x03"),
+            []
+        );
+        let mut long = b"\x82\x82\x08\x01".to_vec();
+        long.extend([b'a'; ALT_NAME + 1]);
+        long.extend(b"\x82\x01b".repeat(1000));
+        assert_eq!(alternatives(&long), vec![dns("b"); ALT_NAMES]);
+    }
+
+    #[test]
+    fn hosts_are_compared_as_clients_do() {
+        let der = base64::decode(SAMPLE).unwrap();
+        let names = Certificate::read(&der).unwrap().alt_names();
+        for host in ["pi.local", "PI.local", "a.lan", "192.0.2.7", "fd00::7", "fd00:0::7"] {
+            assert!(is_host(&names, host), "{host}");
+        }
+        for host in ["lan", "a.b.lan", "x.pi.local", "192.0.2.8", "", "*.lan."] {
+            assert!(!is_host(&names, host), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_is_the_one_that_openssl_prints() {
+        let der = base64::decode(SAMPLE).unwrap();
+        assert_eq!(
+            fingerprint(&der),
+            "c1dd70babca2564b3a5d5d67bcf5e14d9a124aa347d14bcca0a3a8c3f35e944a"
+        );
+    }
+
     #[test]
     fn no_bytes_make_it_panic() {
         let der = base64::decode(SAMPLE).unwrap();
         let look = |der: &[u8]| {
             if let Some(it) = Certificate::read(der) {
                 let _ = (it.subject(), it.issuer(), it.names(), it.names_issuers_place());
+                let _ = it.alt_names();
             }
         };
         for at in 0..der.len() {
