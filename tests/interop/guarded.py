@@ -131,10 +131,10 @@ async def list_has_the_callers_own_tasks_alone(room, caller):
 
 @fact
 async def memory_is_kept_for_each_caller_apart(room, caller):
-    key = f"garden code {uuid4()}"
-    await caller.send(f"remember {key} = 4711")
-    assert "4711" in reply(await caller.send(f"recall {key}"))
-    assert "4711" not in json.dumps(await caller.having(BERT).send(f"recall {key}"))
+    key, value = f"garden code {uuid4()}", f"value {uuid4()}"
+    await caller.send(f"remember {key} = {value}")
+    assert value in reply(await caller.send(f"recall {key}"))
+    assert value not in json.dumps(await caller.having(BERT).send(f"recall {key}"))
 
 
 @fact
