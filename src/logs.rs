@@ -89,6 +89,10 @@ impl Log for Lines {
             target if target == "tetherlet" || target.starts_with("tetherlet::") => {
                 metadata.level() as u8 <= level
             }
+            // It warns of what strangers send, as often as they send it.
+            target if target == "rustls" || target.starts_with("rustls::") => {
+                metadata.level() as u8 <= level.min(LevelFilter::Error as u8)
+            }
             // Libraries say at debug what they do with every header, keys included.
             _ => metadata.level() as u8 <= level.min(LevelFilter::Warn as u8),
         }
