@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import ssl
 import sys
 import tempfile
 import time
@@ -34,6 +35,7 @@ class Room:
     def __init__(self, world: World, door: doors.Door) -> None:
         self.world, self.door = world, door
         self.provider, self.hooks, self.http, self.strict = world.provider, world.hooks, world.http, world.strict
+        self.binary, self.home, self.authority = world.binary, world.home, world.authority
         self.agents: list[Agent] = []
 
     async def agent(self, toml: str = "", **variables: str) -> Agent:
@@ -61,8 +63,14 @@ class World:
     def __init__(self, binary: str, home: Path) -> None:
         self.binary = binary
         self.home = home
+        self.authority = doors.Authority(home)
         # Neither proxies nor anything else of the environment; every wait has an end.
-        self.http = httpx.AsyncClient(trust_env=False, timeout=DEADLINE, limits=httpx.Limits(max_connections=None))
+        self.http = httpx.AsyncClient(
+            verify=ssl.create_default_context(cafile=self.authority.ca),
+            trust_env=False,
+            timeout=DEADLINE,
+            limits=httpx.Limits(max_connections=None),
+        )
         self.provider = Provider()
         self.hooks = Hooks()
         self.aimock = Aimock()
@@ -79,11 +87,11 @@ class World:
         await self.provider.start()
         await self.hooks.start()
         pythons = {"py03": sys.executable, "py10": python_10}
-        self.drivers = await drive.drivers(pythons, node, modules, self.home)
+        self.drivers = await drive.drivers(pythons, node, modules, self.home, self.authority.ca)
         await self.aimock.run(node, f"{modules}/@copilotkit/aimock/dist/cli.js", self.home)
         self.relay = await self.agent(**self.provider.variables)
         keys = self.keys()
-        self.rooms = await asyncio.gather(*(Room(self, door).furnish(keys) for door in doors.DOORS))
+        self.rooms = await asyncio.gather(*(Room(self, door).furnish(keys) for door in doors.doors(self.authority)))
         # What is asked of one SDK alone is asked where nobody shows a thing.
         self.plain, self.openai = self.rooms[0].plain, self.rooms[0].openai
         # One base with the version in its path and one without: both are what people write.
@@ -129,7 +137,7 @@ async def main(binary: str, python_10: str, node: str, modules: str, only: str =
         try:
             async with asyncio.timeout(DEADLINE):
                 await world.start(python_10, node, modules)
-            of_matrix, lacking = matrix.checks(world.drivers, world.rooms, guarded.FACTS)
+            of_matrix, lacking = matrix.checks(world.drivers, world.rooms, guarded.about)
             own = [*sdk.CHECKS, *models.CHECKS, *guarded.CHECKS]
             checks = [(check.__name__.replace("_", " "), check) for check in own] + of_matrix
             checks = [check for check in checks if only in check[0]]

@@ -44,10 +44,11 @@ class Driver:
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Queue] = {}
 
-    async def start(self, words: list[str], home: Path) -> None:
+    async def start(self, words: list[str], home: Path, ca: str) -> None:
+        trust = {"SSL_CERT_FILE": ca, "NODE_EXTRA_CA_CERTS": ca}
         self.child = await asyncio.create_subprocess_exec(
             *words,
-            env={"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", **trust},
             cwd=home,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -207,8 +208,8 @@ class Caller:
         return await self.driver.call(name, self.client(), args)
 
 
-async def drivers(pythons: dict[str, str], node: str, modules: str, home: Path) -> list[Driver]:
-    """All four, started at once."""
+async def drivers(pythons: dict[str, str], node: str, modules: str, home: Path, ca: str) -> list[Driver]:
+    """All four, started at once; they trust `ca`."""
     started = [Driver(sdk) for sdk in VERSIONS]
     for driver in started:
         folder = HERE / "drivers"
@@ -216,5 +217,5 @@ async def drivers(pythons: dict[str, str], node: str, modules: str, home: Path) 
             words = [pythons[driver.sdk], str(folder / f"{driver.sdk}.py")]
         else:
             words = [node, str(folder / f"{driver.sdk}.mjs"), modules]
-        await driver.start(words, home)
+        await driver.start(words, home, ca)
     return started

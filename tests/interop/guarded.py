@@ -8,17 +8,25 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 from uuid import uuid4
 
-from doors import ANNA, ANNA_NEW, BERT, GUEST, WRONG
+from doors import ANNA, ANNA_NEW, BERT, GUEST, WRONG, Door
 from drive import Caller, Refused, message
 from matrix import Fact, fact_with, first_of, refused, reply, state
 
 FACTS: list[tuple[Fact, str | None]] = []
+OF_CERTIFICATES: list[tuple[Fact, str | None]] = []
 
 HEADER = "X-Interop-Key"
 
 
 def fact(function: Fact) -> Fact:
     return fact_with(None, FACTS)(function)
+
+
+def about(door: Door) -> list[tuple[Fact, str | None]]:
+    """What is asked of agents behind this door beside everything else."""
+    if door.wants_certificates:
+        return OF_CERTIFICATES
+    return FACTS if door.is_guarded else []
 
 
 async def forms(room: Any, key: Any) -> dict[str, Any]:
@@ -188,6 +196,21 @@ async def signed_card_of_both_versions_is_genuine_with_what_it_says_of_tokens(ro
 @fact_with("signed schemes", FACTS)
 async def signed_card_of_one_version_is_genuine_with_what_it_says_of_tokens(room, caller):
     assert (await caller.at(room.forms[caller.version]).card(verify=True))["name"]
+
+
+@fact_with(None, OF_CERTIFICATES)
+async def card_says_that_a_certificate_is_wanted(room, caller):
+    said = await caller.call("security")
+    assert said == {"schemes": {"mutualTLS": {"type": "mutualTLS"}}, "any of": [["mutualTLS"]]}, said
+
+
+@fact_with(None, OF_CERTIFICATES)
+async def who_shows_no_certificate_sees_the_card_and_nothing_else(room, caller):
+    task = await caller.send(f"remember {uuid4()}")
+    stranger = caller.showing()
+    assert (await stranger.card())["name"]
+    for call in (lambda: stranger.get(task["id"]), lambda: stranger.send("1+1")):
+        await turned_away(stranger, call, 401, 'Bearer realm="tetherlet"')
 
 
 async def program_itself_finds_signed_cards_of_agents_with_tokens_genuine(world) -> None:

@@ -170,6 +170,7 @@ async def card_leads_to_this_binding_and_version(world, caller):
     await caller.send("1+1")
     raw = caller.driver.raws[-1]
     assert wire.is_jsonrpc(raw) == (caller.binding == JSONRPC), raw
+    assert raw["url"].startswith("https://" if world.door.is_tls else "http://"), raw
     assert raw["version"] == ("1.0" if caller.version == "1.0" else ""), raw
 
 
@@ -764,13 +765,15 @@ Check = tuple[str, Callable[[Any], Coroutine[Any, Any, None]]]
 
 
 def checks(
-    drivers: list[Driver], rooms: list[Any], about_tokens: list[tuple[Fact, str | None]]
+    drivers: list[Driver], rooms: list[Any], about: Callable[[Any], list[tuple[Fact, str | None]]]
 ) -> tuple[list[Check], list[str]]:
-    """Every fact for every SDK, binding and room, and what cannot be asked, with the reason."""
+    """Every fact for every SDK, binding and room, and what cannot be asked, with the reason.
+
+    `about` has the facts about what is shown at a door.
+    """
     found, left_out = [], {}
     for room in rooms:
-        facts = about_tokens if room.door.is_guarded else []
-        facts = facts + [entry for entry in FACTS if room.door.whole or entry[0] in SHORT]
+        facts = about(room.door) + [entry for entry in FACTS if room.door.whole or entry[0] in SHORT]
         for driver in drivers:
             for binding in (JSONRPC, REST):
                 caller = Caller(driver, binding, room.pushing.url, room.door.shows)
