@@ -68,6 +68,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_named_when_it_holds_something_else() {
+        let pin = |letter: &str| format!("pi.local:1 sha256/{}=\n", letter.repeat(43));
+        let fixture = Fixture::new();
+        let path = fixture.write("pins", &pin("A"), 0o644);
+        let fixture = fixture.env("TETHERLET_OUTBOUND_PINS_FILE", path.to_str().unwrap());
+        let old = fixture.load().unwrap();
+        assert_eq!(changed(&old, &fixture.load().unwrap()), [""; 0]);
+        fixture.write("pins", &pin("Q"), 0o644);
+        assert_eq!(changed(&old, &fixture.load().unwrap()), ["outbound.pins-file"]);
+    }
+
+    #[test]
     fn a_provider_that_comes_or_goes_is_named() {
         let bare = Fixture::new().load().unwrap();
         let with = Fixture::new().env("OPENAI_API_KEY", "sk-one").load().unwrap();

@@ -506,6 +506,9 @@ pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Problems> {
     for (key, held) in tls.iter().flat_map(|tls| tls.contents()) {
         contents.push((key.to_owned(), held));
     }
+    let pins = trust.pins.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    contents.push(("outbound.ca-file".to_owned(), Digest::of(trust.given.as_flattened())));
+    contents.push(("outbound.pins-file".to_owned(), Digest::of(pins.as_bytes())));
     for Caller { name, proof, .. } in &draft.config.callers {
         if let Proof::Token(secret) = proof {
             contents.push((format!("callers.{name}.token"), secret.digest()));
