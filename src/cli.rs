@@ -376,8 +376,8 @@ fn check_config(arguments: &[OsString]) -> Result<(), Failure> {
     say("\nmemory, at most:")?;
     let config = &loaded.config;
     let pushes = if config.push.enabled { PUSH_THREADS } else { 0 };
-    let parts = config.limits.worst_case(config.relay.max, pushes);
-    for (part, bytes) in parts {
+    let parts = config.limits.worst_case(config.relay.max, pushes, loaded.tls.is_some());
+    for (part, bytes) in parts.into_iter().filter(|(_, bytes)| *bytes > 0) {
         say(format_args!("  {part:<28} {:>7} KiB", bytes / 1024))?;
     }
     let sum: usize = parts.iter().map(|(_, bytes)| bytes).sum();

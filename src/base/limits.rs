@@ -33,6 +33,9 @@ pub const SMALL_REPLY: usize = 16 * KIB;
 pub const SPARE_BODIES: usize = 96 * KIB;
 /// What a connection costs: hyper's read and write buffers, its task and its timers (measured by `tests/run`).
 pub const CONNECTION_BYTES: usize = 16 * KIB;
+/// What TLS adds to that: keys, a record that is coming and one that is going (measured with a record of 16 KiB
+/// halfway in on each connection).
+pub const TLS_BYTES: usize = 40 * KIB;
 /// What an agent thread costs: stack, a TLS session, a line and an event of the provider's stream.
 pub const RELAY_BYTES: usize = 416 * KIB;
 /// What a thread that delivers to a webhook costs: stack, a TLS session, two buffers.
@@ -113,11 +116,17 @@ impl Limits {
     }
 
     /// The most memory each part can take, in the order it is printed, for `relays` agent threads and `pushes` threads
-    /// that deliver to webhooks.
-    pub const fn worst_case(&self, relays: usize, pushes: usize) -> [(&'static str, usize); 7] {
+    /// that deliver to webhooks, with or without TLS towards callers.
+    pub const fn worst_case(
+        &self,
+        relays: usize,
+        pushes: usize,
+        has_tls: bool,
+    ) -> [(&'static str, usize); 8] {
         [
             ("program, allocator, runtime", PROGRAM_BYTES),
             ("connections", self.connections * CONNECTION_BYTES),
+            ("TLS of connections", if has_tls { self.connections * TLS_BYTES } else { 0 }),
             ("agent threads", relays * RELAY_BYTES),
             ("webhook threads", pushes * PUSH_BYTES),
             ("task store", self.store_bytes),
@@ -133,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_default_sum_stays_within_the_promise() {
-        let parts = Limits::default().worst_case(4, PUSH_THREADS);
+        let parts = Limits::default().worst_case(4, PUSH_THREADS, false);
         let sum: usize = parts.iter().map(|(_, bytes)| bytes).sum();
         assert!(sum <= 12 * MIB, "{sum}");
     }

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::rt::ReadBufCursor;
+use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -110,7 +111,7 @@ impl Progress {
         let mut matched = self.matched.get();
         while let Some(byte) = bytes.first() {
             if matched == 0 {
-                let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { break };
+                let Some(end) = memchr(b'\n', bytes) else { break };
                 bytes = &bytes[end + 1..];
                 matched = 1;
             } else if byte.eq_ignore_ascii_case(&LENGTH[matched]) {
