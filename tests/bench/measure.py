@@ -155,6 +155,8 @@ def resident(process):
 def visit(port, context=None, session=None, keep=False):
     """One page on a connection of its own; the connection, and the session that the next one may resume."""
     caller = socket.create_connection(("127.0.0.1", port))
+    # Otherwise the request waits for the acknowledgement of the handshake's last message.
+    caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if context:
         caller = context.wrap_socket(caller, server_hostname="localhost", session=session)
         if session and not caller.session_reused:
