@@ -21,6 +21,7 @@ use tetherlet::base::ids::Ids;
 use tetherlet::base::json::Json;
 
 mod card;
+mod certificate;
 mod engine;
 mod front;
 mod provider;
@@ -51,6 +52,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("rest", rest),
     ("engine", engine::engine),
     ("http", front::http),
+    ("certificate", certificate::certificate),
 ];
 
 /// Deeper than the default, so that both sides of it are met by short inputs.
