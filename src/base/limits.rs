@@ -33,9 +33,12 @@ pub const SMALL_REPLY: usize = 16 * KIB;
 pub const SPARE_BODIES: usize = 96 * KIB;
 /// What a connection costs: hyper's read and write buffers, its task and its timers (measured by `tests/run`).
 pub const CONNECTION_BYTES: usize = 16 * KIB;
-/// What TLS adds to that: keys, a record that is coming and one that is going (measured with a record of 16 KiB
-/// halfway in on each connection).
-pub const TLS_BYTES: usize = 40 * KIB;
+/// What TLS adds to that at its worst: half a record that came, one that waits for its reader, keys (measured: 7 KiB
+/// idle, 29 KiB with half a record).
+pub const TLS_BYTES: usize = 48 * KIB;
+/// Sessions that clients may resume, and the longest that is kept: it holds the client's certificates.
+pub const TLS_SESSIONS: usize = 128;
+pub const TLS_SESSION_BYTES: usize = 4 * KIB;
 /// What an agent thread costs: stack, a TLS session, a line and an event of the provider's stream.
 pub const RELAY_BYTES: usize = 416 * KIB;
 /// What a thread that delivers to a webhook costs: stack, a TLS session, two buffers.
@@ -116,17 +119,19 @@ impl Limits {
     }
 
     /// The most memory each part can take, in the order it is printed, for `relays` agent threads and `pushes` threads
-    /// that deliver to webhooks, with or without TLS towards callers.
+    /// that deliver to webhooks, with or without TLS on the listening side.
     pub const fn worst_case(
         &self,
         relays: usize,
         pushes: usize,
-        has_tls: bool,
+        tls: bool,
     ) -> [(&'static str, usize); 8] {
+        let tls =
+            if tls { self.connections * TLS_BYTES + TLS_SESSIONS * TLS_SESSION_BYTES } else { 0 };
         [
             ("program, allocator, runtime", PROGRAM_BYTES),
             ("connections", self.connections * CONNECTION_BYTES),
-            ("TLS of connections", if has_tls { self.connections * TLS_BYTES } else { 0 }),
+            ("TLS of connections", tls),
             ("agent threads", relays * RELAY_BYTES),
             ("webhook threads", pushes * PUSH_BYTES),
             ("task store", self.store_bytes),

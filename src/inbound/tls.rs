@@ -20,6 +20,7 @@ use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
 
 use crate::base::clock::Now;
+use crate::base::limits::{TLS_SESSION_BYTES, TLS_SESSIONS};
 use crate::base::x509::{self, Name, fingerprint};
 use crate::config::tls::Material;
 use crate::config::{ClientCert, Plain};
@@ -30,10 +31,6 @@ use crate::inbound::wire::{Records, Wire};
 
 /// The first byte of a TLS record with a handshake in it (RFC 8446 §5.1), and of no HTTP request.
 const HANDSHAKE: u8 = 0x16;
-
-/// Sessions that clients may resume, and the longest that is kept, in bytes: it holds the client's certificates.
-const SESSIONS: usize = 128;
-const SESSION_BYTES: usize = 4 * 1024;
 
 /// The terms in force, if TLS is spoken at all.
 #[derive(Debug, Default)]
@@ -135,7 +132,7 @@ impl Terms {
         server.alpn_protocols = vec![b"http/1.1".to_vec()];
         // Kept here, not sealed into tickets: no key to rotate by a clock that may be wrong, and none that opens
         // recorded connections.
-        server.session_storage = Arc::new(Sessions(ServerSessionMemoryCache::new(SESSIONS)));
+        server.session_storage = Arc::new(Sessions(ServerSessionMemoryCache::new(TLS_SESSIONS)));
         server.send_tls13_tickets = 1;
         Ok(Self { material, server: Arc::new(server), clients })
     }
@@ -205,7 +202,7 @@ struct Sessions(Arc<ServerSessionMemoryCache>);
 
 impl StoresServerSessions for Sessions {
     fn put(&self, id: Vec<u8>, session: Vec<u8>) -> bool {
-        session.len() <= SESSION_BYTES && self.0.put(id, session)
+        session.len() <= TLS_SESSION_BYTES && self.0.put(id, session)
     }
 
     fn get(&self, id: &[u8]) -> Option<Vec<u8>> {
