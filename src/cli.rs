@@ -272,7 +272,7 @@ fn run(arguments: &[OsString], all: &[OsString], spawned: bool) -> Result<(), Fa
     let loaded = settings.load()?;
     logs::start(&loaded.config.log, logs::is_journal(variable("JOURNAL_STREAM").as_deref()));
     daemon::run(loaded, &|| settings.read()).map_err(|error| match &error {
-        DaemonError::Open { host } => Failure::Usage(ways_out(&error, host, all)),
+        DaemonError::Open { host, .. } => Failure::Usage(ways_out(&error, host, all)),
         _ => Failure::Failed(error.to_string()),
     })
 }
@@ -324,9 +324,10 @@ fn ways_out(error: &DaemonError, host: &str, arguments: &[OsString]) -> String {
     format!(
         "{error} ({host} is not loopback).\n\
          To serve this machine only:\n    tetherlet {local}\n\
-         To serve whoever has a token:\n    \
-         tetherlet token new --file me.token\n    \
-         A2A_AUTH_TOKENS=me:$(cat me.token) tetherlet {with_token}\n\
+         To serve whoever has a token (`tetherlet cert self-signed` makes a certificate for TLS beside it):\n    \
+         tetherlet token new --file $PWD/me.token\n    \
+         (echo -n me:; cat me.token) > tokens; chmod 600 tokens\n    \
+         A2A_AUTH_TOKENS_FILE=$PWD/tokens tetherlet {with_token}\n\
          To serve everybody on a network you trust, without authentication:\n    tetherlet {open}"
     )
 }
@@ -399,7 +400,7 @@ mod tests {
     }
 
     fn ways(command: &str) -> String {
-        let error = DaemonError::Open { host: "0.0.0.0".to_owned() };
+        let error = DaemonError::Open { host: "0.0.0.0".to_owned(), why: "x" };
         ways_out(&error, "0.0.0.0", &words(command))
     }
 

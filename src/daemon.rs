@@ -30,7 +30,7 @@ use crate::bridge::{Bridge, Tools};
 use crate::config::problems::Problems;
 use crate::config::providers::Route;
 use crate::config::url::Url;
-use crate::config::{CardForm, Config, Loaded, Plain, Push};
+use crate::config::{AuthMode, CardForm, Config, Loaded, Plain, Push};
 use crate::daemon::reload::Agent;
 use crate::engine::push::Policy;
 use crate::engine::queue::{Bounds, Timers};
@@ -54,6 +54,8 @@ pub enum DaemonError {
     Open {
         /// Where.
         host: String,
+        /// Why nobody is asked who they are.
+        why: &'static str,
     },
     /// The listening address cannot be had.
     Listen {
@@ -78,10 +80,9 @@ pub enum DaemonError {
 impl fmt::Display for DaemonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Open { host } => write!(
+            Self::Open { host, why } => write!(
                 f,
-                "refusing to listen on {host}: anybody who reaches this machine could use the agent, \
-                 because no caller has a token or certificate"
+                "refusing to listen on {host}: anybody who reaches this machine could use the agent, because {why}"
             ),
             Self::Listen { host, port, cause } if cause.kind() == io::ErrorKind::AddrInUse => {
                 write!(
@@ -170,7 +171,11 @@ fn is_beyond_loopback(address: &SocketAddr) -> bool {
 /// Refuses a configuration under which strangers could come in; `is_open` when other machines reach the agent.
 fn may_serve(config: &Config, is_open: bool) -> Result<(), DaemonError> {
     if is_open && !config.listen.trust_lan && !config.wants_credentials() {
-        return Err(DaemonError::Open { host: config.listen.host.clone() });
+        let why = match config.auth.mode {
+            AuthMode::Off => "auth.mode is off",
+            AuthMode::Auto | AuthMode::Required => "no caller has a token or certificate",
+        };
+        return Err(DaemonError::Open { host: config.listen.host.clone(), why });
     }
     Ok(())
 }
@@ -347,12 +352,30 @@ fn tools(loaded: &Loaded) -> Tools {
     Tools { route: loaded.route.clone(), relay: relay.clone(), push: push.clone(), tls }
 }
 
+/// What is wrong with being reached from the network, and the fix.
+fn exposure(loaded: &Loaded) -> Option<&'static str> {
+    let config = &loaded.config;
+    let is_clear = loaded.tls.as_ref().is_none_or(|tls| tls.plain == Plain::All);
+    if !config.wants_credentials() {
+        Some(
+            "open to the network without authentication (--trust-lan): anybody who reaches this agent can use it",
+        )
+    } else if is_clear && config.has_tokens() {
+        Some(
+            "tokens cross the network unencrypted: set tls.cert-file and tls.key-file (`tetherlet cert self-signed` \
+             makes both), and leave tls.plain at local",
+        )
+    } else {
+        None
+    }
+}
+
 fn about(loaded: &Loaded, identity: &Identity, address: SocketAddr, started: Duration) -> About {
     About {
         name: identity.name.clone(),
         url: identity.url.clone(),
         listen: address.to_string(),
-        open: is_beyond_loopback(&address) && !loaded.config.wants_credentials(),
+        exposure: is_beyond_loopback(&address).then(|| exposure(loaded)).flatten(),
         model: loaded.route.as_ref().map(|route| (route.label(), route.provider.base_url.clone())),
         started,
         pid: std::process::id(),
@@ -487,11 +510,8 @@ fn announce(loaded: &Loaded, front: &Front, address: SocketAddr) {
         }
     }
     log::info!("agent {} at {}", about.name, about.url);
-    if about.open {
-        log::warn!(
-            "open to the network without authentication (--trust-lan): anybody who reaches \
-            {address} can use this agent"
-        );
+    if let Some(exposure) = about.exposure {
+        log::warn!("{exposure}");
     }
     if config.wants_credentials() {
         let mut names: Vec<&str> = config.callers.iter().map(|it| it.name.as_str()).collect();

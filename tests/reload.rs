@@ -9,6 +9,7 @@ mod support;
 #[path = "support/provider.rs"]
 mod provider;
 
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 
 use provider::{Event, Form, Provider, Script};
@@ -228,8 +229,42 @@ fn tokens_come_and_go() {
     assert_eq!(status(&agent, "tl_anna_two_0123456789"), 200);
     let line = reload(&mut agent, two, TAKEN);
     assert!(line.ends_with("nothing has changed"), "{line}");
-    reload(&mut agent, "", TAKEN);
+    // A file that is being written is empty for a moment.
+    reload(&mut agent, "", KEPT);
+    assert_eq!(agent.get("/status.json").status, 401);
+    assert_eq!(status(&agent, "tl_anna_two_0123456789"), 200);
+    reload(&mut agent, "auth.mode = \"off\"", TAKEN);
     assert_eq!(agent.get("/status.json").status, 200);
+}
+
+#[test]
+fn who_is_taken_off_the_list_hears_nothing_more() {
+    let provider = Provider::start([Script::gated(Form::OpenAi, &["The ", "sea."])]);
+    let toml = |token: &str| {
+        format!(
+            "[providers.house]\nbase-url = \"{}\"\nmodel = \"m\"\n[callers.anna]\ntoken = {token:?}\n",
+            provider.url()
+        )
+    };
+    let mut agent = agent(&toml("tl_anna_one_0123456789"));
+    let body = support::request("message/stream", message("Tell me about tides"));
+    let mut stream = support::connect(agent.address);
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\
+         Authorization: Bearer tl_anna_one_0123456789\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    provider.wait(Event::Asked(0));
+    // The same name with another token is another holder: the stream ends although its task goes on.
+    reload(&mut agent, &toml("tl_anna_two_0123456789"), TAKEN);
+    let mut told = String::new();
+    stream.read_to_string(&mut told).unwrap();
+    assert!(told.starts_with("HTTP/1.1 200") && !told.contains("\"final\":true"), "{told}");
+    for _ in 0..3 {
+        provider.go(0);
+    }
 }
 
 #[test]

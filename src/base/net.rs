@@ -71,10 +71,14 @@ pub fn lan_ipv4(locals: &[Local]) -> Option<Ipv4Addr> {
 }
 
 /// Under which address a caller is counted: IPv4 under its own, IPv6 under its network of 64 bits, because whoever
-/// has one address of such a network can have them all.
+/// has one address of such a network can have them all. Link-local and unique local addresses are a neighbour's, whose
+/// network others share: they are counted one by one.
 pub fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) if address.is_unicast_link_local() || address.is_unique_local() => {
+            address.into()
+        }
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
@@ -323,7 +327,8 @@ fd5500000000000000000000000000ab 03 40 00 48    wlan0
             ("2001:db8:1:2::1", "2001:db8:1:2::"),
             ("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::"),
             ("2001:db8:1:3::1", "2001:db8:1:3::"),
-            ("fe80::1", "fe80::"),
+            ("fe80::1", "fe80::1"),
+            ("fd00::1", "fd00::1"),
         ] {
             let address = counted_as(address.parse().unwrap());
             assert_eq!(address, counted.parse::<IpAddr>().unwrap());

@@ -15,7 +15,7 @@ use crate::base::clock::{Now, rfc3339_into};
 use crate::bridge::Tools;
 use crate::config::changes::{changed, waiting};
 use crate::config::problems::{Problems, Source};
-use crate::config::{Config, Loaded, Log, Setting};
+use crate::config::{AuthMode, Config, Loaded, Log, Setting};
 use crate::daemon::{
     about, card, identity, is_beyond_loopback, may_serve, open_to, settings, tools,
 };
@@ -72,8 +72,16 @@ impl Agent {
             let rule = "is gone; restart to go on without it".to_owned();
             problems.add(Source::File { path, line, column }, "", rule);
         }
+        // A file that is being written anew is empty for a moment.
+        let (was, is) = (self.config(), &loaded.config);
+        if was.wants_credentials() && !is.wants_credentials() && is.auth.mode != AuthMode::Off {
+            let rule = "nobody would be asked who they are any more; if that is meant, say \"off\" here, or restart";
+            problems.add(Source::Default, "auth.mode", rule.to_owned());
+        }
         // The one part that may still fail goes first.
+        let has_changed = changed(&self.loaded, &loaded).iter().any(|key| key.starts_with("tls."));
         if problems.is_empty()
+            && has_changed
             && let Err(error) = self.front.tls.replace(loaded.tls.clone())
         {
             problems.add(Source::Default, "tls.cert-file", format!("cannot be used: {error}"));
@@ -86,13 +94,18 @@ impl Agent {
         // The lines about a change of level are written by the more talkative one.
         let log = &loaded.config.log;
         logs::set(&Log { level: log.level.max(self.loaded.config.log.level), ..log.clone() });
+        let was_exposed = self.front.about.get().exposure;
         self.apply(&loaded);
+        let exposure = self.front.about.get().exposure;
         match keys.as_slice() {
             [] => log::info!("configuration reloaded: nothing has changed"),
             keys => log::info!("configuration reloaded, changed: {}", keys.join(", ")),
         }
         for warning in loaded.warnings.iter().filter(|it| !self.loaded.warnings.contains(it)) {
             log::warn!("{warning}");
+        }
+        if let Some(exposure) = exposure.filter(|_| exposure != was_exposed) {
+            log::warn!("{exposure}");
         }
         self.waiting = waiting(&self.start, &loaded);
         for warning in &self.waiting {

@@ -282,14 +282,7 @@ impl Engine {
             }
             Operation::DeleteHook { id, hook } => {
                 let at = self.store.owned(id, scope).ok_or(A2aError::TaskNotFound)?;
-                let slot = self.store.slot_mut(at).ok_or(A2aError::TaskNotFound)?;
-                if let Some(known) = slot.hooks.iter().position(|known| known.id == hook) {
-                    let gone = slot.hooks.remove(known);
-                    self.store.shrink(at, hook_bytes(&gone));
-                }
-                if self.pushes.forget(id, &hook) {
-                    self.store.detach(id);
-                }
+                self.drop_hook(at, id, &hook);
                 Ok(Outcome::Done)
             }
             Operation::ExtendedCard => Ok(Outcome::ExtendedCard),
@@ -1021,6 +1014,31 @@ impl Engine {
         }
     }
 
+    fn drop_hook(&mut self, at: usize, id: TaskId, hook: &str) {
+        if let Some(slot) = self.store.slot_mut(at)
+            && let Some(known) = slot.hooks.iter().position(|known| *known.id == *hook)
+        {
+            let gone = slot.hooks.remove(known);
+            self.store.shrink(at, hook_bytes(&gone));
+        }
+        if self.pushes.forget(id, hook) {
+            self.store.detach(id);
+        }
+    }
+
+    /// Forgets the hooks of all callers but those.
+    pub fn keep_hooks(&mut self, keeps: impl Fn(&Principal) -> bool) {
+        let others = self.store.iter().filter(|(_, slot)| !keeps(&slot.caller));
+        let gone: Vec<(usize, TaskId, Rc<Hook>)> = others
+            .flat_map(|(at, slot)| {
+                slot.hooks.iter().map(move |hook| (at, slot.task.id, hook.clone()))
+            })
+            .collect();
+        for (at, id, hook) in gone {
+            self.drop_hook(at, id, &hook.id);
+        }
+    }
+
     /// Who sent the task with this id.
     pub fn owner(&self, id: TaskId) -> Option<&Principal> {
         self.slot(id).map(|slot| &slot.caller)
@@ -1447,6 +1465,20 @@ mod tests {
         assert!(engine.store().budget().used() < before + 1000, "only the last one is held");
         let delete = Operation::DeleteHook { id, hook: "h".into() };
         engine.handle(delete, &Scope::of(Principal::Local), at(0)).unwrap();
+        assert_eq!(engine.store().budget().used(), before);
+    }
+
+    #[test]
+    fn a_caller_who_is_gone_has_no_webhooks() {
+        let mut engine = engine();
+        let id = send(&mut engine, "remember", Some("memory"));
+        let before = engine.store().budget().used();
+        set_hook(&mut engine, &Principal::Local, id, 100);
+        engine.keep_hooks(|who| *who == Principal::Local);
+        assert_eq!(engine.hooks(id).len(), 1);
+        engine.keep_hooks(|_| false);
+        assert_eq!(engine.hooks(id).len(), 0);
+        assert_eq!(engine.pushes().reserved(), 0);
         assert_eq!(engine.store().budget().used(), before);
     }
 

@@ -49,13 +49,19 @@ pub fn refused(front: &Front, peer: &Peer, binding: &Binding, asked: &Asked, err
     }
 }
 
-/// A page is kept from a caller.
-pub fn page(front: &Front, peer: &Peer, who: Option<&Principal>, path: &str, error: &A2aError) {
+/// A page that not everybody may read is told to a caller, or kept from one.
+pub fn page(
+    front: &Front,
+    peer: &Peer,
+    who: Option<&Principal>,
+    path: &str,
+    error: Option<&A2aError>,
+) {
     if front.audit.get() {
         let mut fields = from(who, peer);
         fields.push(("path", path.into()));
-        fields.push(("error", A2aError::NAMES[error.number()].into()));
-        write("refused", &fields);
+        fields.extend(error.map(|error| ("error", A2aError::NAMES[error.number()].into())));
+        write(if error.is_none() { "allowed" } else { "refused" }, &fields);
     }
 }
 

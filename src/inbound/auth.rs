@@ -35,6 +35,8 @@ pub struct Caller {
     pub who: Principal,
     /// What is allowed.
     pub rights: Rights,
+    /// The token that was shown; `None` without one, and with a certificate.
+    pub token: Option<Digest>,
 }
 
 impl Caller {
@@ -91,6 +93,8 @@ struct Entry {
     name: Rc<str>,
     rights: Rights,
     proof: Known,
+    /// Whether the token is so short that it could be guessed.
+    is_short: bool,
 }
 
 #[derive(Debug)]
@@ -121,6 +125,7 @@ impl Auth {
         let entry = |caller: &callers::Caller| Entry {
             name: caller.name.as_str().into(),
             rights: caller.rights,
+            is_short: matches!(&caller.proof, Proof::Token(token) if token.len() < callers::SHORT),
             proof: match &caller.proof {
                 Proof::Token(secret) => Known::Token(secret.digest()),
                 Proof::Certificate(name) => Known::Certificate(name.clone()),
@@ -139,8 +144,23 @@ impl Auth {
         self.required
     }
 
-    /// Whether somebody who was let in once would be today, as far as the name tells.
-    pub fn knows(&self, who: &Principal) -> bool {
+    /// Whether somebody who was let in once would be today. Of certificates only the name counts: a connection ends
+    /// when others vouch for them.
+    pub fn knows(&self, who: &Principal, token: Option<&Digest>) -> bool {
+        let Principal::Named(name) = who else { return !self.required };
+        name.starts_with(CERTIFICATE)
+            || self.entries.iter().any(|entry| {
+                entry.name == *name
+                    && match (&entry.proof, token) {
+                        (Known::Token(digest), Some(token)) => digest.is(token),
+                        (Known::Certificate(_), None) => true,
+                        (Known::Token(_), None) | (Known::Certificate(_), Some(_)) => false,
+                    }
+            })
+    }
+
+    /// Whether there is still a caller of that name.
+    pub fn has(&self, who: &Principal) -> bool {
         match who {
             Principal::Named(name) => {
                 name.starts_with(CERTIFICATE) || self.entries.iter().any(|it| it.name == *name)
@@ -153,8 +173,8 @@ impl Auth {
     ///
     /// # Errors
     /// `Unauthenticated` without credentials or with wrong ones, `TooManyTries` when the address has shown too many
-    /// wrong ones; then nothing of the request is looked at, unless it comes from this machine, where a proxy may
-    /// speak for everybody.
+    /// wrong ones. A right one counts even then, because neighbours share addresses, unless it is so short that it
+    /// could be guessed.
     pub fn caller(
         &self,
         headers: &HeaderMap,
@@ -167,7 +187,7 @@ impl Auth {
         let address = counted_as(address);
         if !self.required {
             let who = if is_here { Principal::Local } else { Principal::Address(address) };
-            return Ok(Caller { who, rights: Rights::ALL });
+            return Ok(Caller { who, rights: Rights::ALL, token: None });
         }
         let shown = self.token(headers);
         if let (Token::None, Some(certificate)) = (&shown, certificate) {
@@ -176,15 +196,17 @@ impl Auth {
         if matches!(shown, Token::None) {
             return Err(A2aError::Unauthenticated { is_wrong: false });
         }
-        if !is_here {
-            tries.allow(address, now)?;
-        }
-        if let Token::One(token) = shown
-            && let Some(entry) = self.bearer_of(token)
-        {
+        let entry = match shown {
+            Token::One(token) => self.bearer_of(token),
+            Token::None | Token::Unfit => None,
+        };
+        if let Some(entry) = entry.filter(|entry| is_here || !entry.is_short) {
             return Ok(entry.caller());
         }
         tries.allow(address, now)?;
+        if let Some(entry) = entry {
+            return Ok(entry.caller());
+        }
         tries.count(address, now);
         Err(A2aError::Unauthenticated { is_wrong: true })
     }
@@ -210,7 +232,7 @@ impl Auth {
         })
     }
 
-    /// Whose certificate it is; one that nobody was named for speaks for itself.
+    /// Whose certificate it is; one that no section names speaks for itself, and may use tasks.
     fn holder(&self, certificate: &dyn Shown) -> Caller {
         let named = self.entries.iter().find(|entry| match &entry.proof {
             Known::Certificate(name) => certificate.is(name),
@@ -220,7 +242,8 @@ impl Auth {
             Some(entry) => entry.caller(),
             None => Caller {
                 who: Principal::Named(format!("{CERTIFICATE}{}", certificate.name()).into()),
-                rights: Rights::ALL,
+                rights: Rights::TASKS,
+                token: None,
             },
         }
     }
@@ -228,7 +251,11 @@ impl Auth {
 
 impl Entry {
     fn caller(&self) -> Caller {
-        Caller { who: Principal::Named(self.name.clone()), rights: self.rights }
+        let token = match &self.proof {
+            Known::Token(digest) => Some(*digest),
+            Known::Certificate(_) => None,
+        };
+        Caller { who: Principal::Named(self.name.clone()), rights: self.rights, token }
     }
 }
 
@@ -321,13 +348,19 @@ mod tests {
     }
 
     fn auth(header: Option<&str>) -> Auth {
-        let entry = |name: &str, rights, proof| Entry { name: name.into(), rights, proof };
+        let entry = |name: &str, rights, token: &[u8]| Entry {
+            name: name.into(),
+            rights,
+            proof: Known::Token(Digest::of(token)),
+            is_short: token.len() < callers::SHORT,
+        };
         Auth {
             required: true,
             header: header.map(|name| HeaderName::from_bytes(name.as_bytes()).unwrap()),
             entries: vec![
-                entry("a", Rights::ALL, Known::Token(Digest::of(GOOD.as_bytes()))),
-                entry("b", Rights::TASKS, Known::Token(Digest::of(b"tl_bbbbbbbbbbbbbbbb"))),
+                entry("a", Rights::ALL, GOOD.as_bytes()),
+                entry("b", Rights::TASKS, b"tl_bbbbbbbbbbbbbbbb"),
+                entry("short", Rights::ALL, b"guess"),
             ],
         }
     }
@@ -413,13 +446,14 @@ mod tests {
             name: "c".into(),
             rights: Rights::TASKS,
             proof: Known::Certificate("box.local".to_owned()),
+            is_short: false,
         });
         assert_eq!(ask(&auth, &[]), Ok(Principal::Named("c".into())));
         assert_eq!(ask(&auth, &[("authorization", "Bearer x")]), Err(WRONG));
     }
 
     #[test]
-    fn an_address_that_guesses_is_no_longer_heard() {
+    fn an_address_that_guesses_is_heard_more_slowly_and_its_neighbours_are_not_locked_out() {
         let auth = auth(None);
         let mut tries = Tries::default();
         let (wrong, right) = ("Bearer tl_wrong".to_owned(), format!("Bearer {GOOD}"));
@@ -433,12 +467,25 @@ mod tests {
         }
         let slow = |retry_after_s| Err(A2aError::TooManyTries { retry_after_s });
         assert_eq!(ask(&wrong, 1, 0), slow(7));
-        assert_eq!(ask(&right, 1, 5), slow(2), "not even looked at");
-        assert!(ask(&right, 2, 0).is_ok(), "another address");
-        assert!(ask(&right, 1, 6).is_ok(), "one is allowed again");
+        assert_eq!(ask("Bearer guess", 1, 5), slow(2), "as if it were wrong");
+        assert!(ask(&right, 1, 5).is_ok(), "nobody guesses this");
+        assert!(ask("Bearer guess", 2, 0).is_ok(), "another address");
+        assert!(ask("Bearer guess", 1, 6).is_ok(), "one is allowed again");
         assert_eq!(ask(&wrong, 1, 6), Err(WRONG));
-        assert_eq!(ask(&right, 1, 6), slow(7));
-        assert!(ask(&right, 1, 600).is_ok());
+        assert_eq!(ask("Bearer guess", 1, 6), slow(7));
+        assert!(ask("Bearer guess", 1, 600).is_ok());
+    }
+
+    #[test]
+    fn a_stream_goes_on_while_the_very_token_is_good() {
+        let mut auth = auth(None);
+        let named = |name: &str| Principal::Named(name.into());
+        let token = Digest::of(GOOD.as_bytes());
+        assert!(auth.knows(&named("a"), Some(&token)));
+        assert!(!auth.knows(&named("b"), Some(&token)));
+        auth.entries[0].proof = Known::Token(Digest::of(b"tl_renewed_0123456789"));
+        assert!(!auth.knows(&named("a"), Some(&token)) && auth.has(&named("a")));
+        assert!(!auth.has(&named("c")) && !auth.has(&Principal::Local));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::a2a::write::event_len;
 use crate::base::budget::{Budget, Lease};
 use crate::base::ids::TaskId;
 use crate::base::limits::{PARSE_FACTOR, SMALL_BODY, SMALL_REPLY, SPARE_BODIES};
+use crate::base::secret::Digest;
 use crate::base::sse::PING;
 use crate::engine::feed::{Cursor, Read};
 use crate::inbound::io::Progress;
@@ -321,6 +322,8 @@ pub struct Feed {
     ended: bool,
     /// Changes of the callers that this stream has outlived.
     auth_changes: u32,
+    /// The token by which its caller was let in.
+    token: Option<Digest>,
     /// Bytes of the next event, which found no room when it was measured.
     wanted: usize,
     ping: Pin<Box<Sleep>>,
@@ -356,7 +359,7 @@ impl Feed {
         cursor: Cursor,
         until_final: bool,
         first: Bytes,
-        permit: StreamPermit,
+        (permit, token): (StreamPermit, Option<Digest>),
     ) -> Self {
         let ping = Box::pin(sleep(PING_EVERY));
         let auth_changes = reader.front.auth_changes.get();
@@ -369,6 +372,7 @@ impl Feed {
             first,
             ended: false,
             auth_changes,
+            token,
             wanted: 0,
             ping,
             _stream: permit,
@@ -389,8 +393,10 @@ impl Feed {
         if self.auth_changes != auth_changes {
             self.auth_changes = auth_changes;
             let auth = front.auth.get();
+            let token = self.token.as_ref();
             // Who follows a task of a known caller is that caller.
-            if !front.cell.with(|engine, _| engine.owner(id).is_some_and(|who| auth.knows(who))) {
+            let knows = |who: &_| auth.knows(who, token);
+            if !front.cell.with(|engine, _| engine.owner(id).is_some_and(knows)) {
                 self.ended = true;
                 return Poll::Ready(None);
             }

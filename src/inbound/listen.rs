@@ -151,15 +151,17 @@ fn admit(door: &Rc<Door>, stream: TcpStream, address: SocketAddr, stop: &watch::
     let waits =
         Waits { idle: limits.idle_wait, header: limits.header_wait, write: limits.write_wait };
     let (front, scratch, mut stop) = (door.front.clone(), door.scratch.clone(), stop.clone());
+    let mut terms = front.tls.changes();
     let served = tokio::task::spawn_local(async move {
         let welcome = tokio::select! {
             welcome = front.tls.welcome(stream, &mut peer, waits.header) => welcome,
             _ = stop.changed() => return,
+            _ = terms.changed() => return,
         };
         match welcome {
             Ok(wire) => {
                 let socket = Socket::new(wire, scratch, peer.progress.clone(), waits);
-                connection(front, Rc::new(peer), socket, stop).await;
+                connection(front, Rc::new(peer), socket, stop, terms).await;
             }
             Err(error) => log::debug!("peer={address} connection: {error}"),
         }
@@ -186,12 +188,14 @@ fn admit(door: &Rc<Door>, stream: TcpStream, address: SocketAddr, stop: &watch::
     }
 }
 
-/// Serves one connection to its end, which comes after the reply under way when `stop` turns true.
+/// Serves one connection to its end, which comes after the reply under way when `stop` turns true or other `terms` of
+/// TLS come into force: who shook hands under the old ones has proved nothing under the new.
 pub async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     front: Rc<Front>,
     peer: Rc<Peer>,
     socket: Socket<S>,
     mut stop: watch::Receiver<bool>,
+    mut terms: watch::Receiver<()>,
 ) {
     let header_bytes = front.limits.get().header_bytes;
     let address = peer.address;
@@ -207,7 +211,7 @@ pub async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
-        _ = stop.changed() => {
+        () = async { tokio::select! { _ = stop.changed() => {}, _ = terms.changed() => {} } } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -332,7 +332,7 @@ mod tests {
             name: identity.name.clone(),
             url: identity.url.clone(),
             listen: String::new(),
-            open: true,
+            exposure: None,
             model: None,
             started: Duration::ZERO,
             pid: 1,

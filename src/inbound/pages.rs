@@ -19,8 +19,8 @@ pub struct About {
     pub url: String,
     /// Where it listens.
     pub listen: String,
-    /// Whether strangers may use it: beyond loopback without authentication.
-    pub open: bool,
+    /// What the network could do that it should not, and the fix.
+    pub exposure: Option<&'static str>,
     /// `provider/model`, and where it is.
     pub model: Option<(String, String)>,
     /// Start, on the monotonic clock.
@@ -153,8 +153,8 @@ pub fn status(front: &Rc<Front>) -> String {
 fn warnings(json: &mut Json, front: &Front, tls: Option<&Material>, unix_ms: u64) {
     json.key("warnings");
     json.open_array();
-    if front.about.get().open {
-        json.string("open to the network without authentication (--trust-lan)");
+    if let Some(exposure) = front.about.get().exposure {
+        json.string(exposure);
     }
     for warning in front.warnings.get().iter() {
         json.string(warning);

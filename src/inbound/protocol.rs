@@ -236,7 +236,14 @@ async fn answer(
             let (cursor, until_final) = (begin.cursor, begin.until_final);
             event_stream(
                 peer,
-                Feed::new(reader, way.binding, cursor, until_final, first, begin.permit),
+                Feed::new(
+                    reader,
+                    way.binding,
+                    cursor,
+                    until_final,
+                    first,
+                    (begin.permit, caller.token),
+                ),
             )
         }
         Ok(Said::Wait(..)) => refusal(front, peer, &way, &A2aError::Internal("a task waits twice")),

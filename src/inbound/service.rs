@@ -102,8 +102,10 @@ impl Front {
         auth.caller(request.headers(), peer.ip(), certificate, &mut tries, Now::read())
     }
 
-    /// Puts other callers in force. The streams of those who are no longer known end.
+    /// Puts other callers in force. The streams of tokens that are no longer known end, and nothing of a task is posted
+    /// any more for a caller who is gone.
     pub fn set_auth(&self, auth: Auth) {
+        self.cell.with(|engine, _| engine.keep_hooks(|who| auth.has(who)));
         self.auth.replace(auth);
         self.auth_changes.set(self.auth_changes.get() + 1);
         self.cell.wake_all();
@@ -181,7 +183,7 @@ async fn answer(
         if !is_page(path) {
             return closing(refusal(front, peer, &Way::of(&request), &refused));
         }
-        audit::page(front, peer, None, path, &refused);
+        audit::page(front, peer, None, path, Some(&refused));
         let (status, what) = match refused {
             A2aError::BadHttp(what) => (StatusCode::BAD_REQUEST, what.into()),
             refused => (StatusCode::FORBIDDEN, refused.to_string()),
@@ -203,7 +205,10 @@ async fn answer(
         "/metrics" if get && front.about.get().metrics_open => metrics::reply(front, peer),
         "/health/detail" | "/status.json" | "/metrics" | "/agents" if get => match caller() {
             Ok(caller) => match may_read(path, &caller) {
-                Ok(()) => inside(front, peer, path),
+                Ok(()) => {
+                    audit::page(front, peer, Some(&caller.who), path, None);
+                    inside(front, peer, path)
+                }
                 Err(error) => denied(front, peer, Some(&caller), path, &error),
             },
             Err(error) => denied(front, peer, None, path, &error),
@@ -266,7 +271,7 @@ fn denied(
     path: &str,
     error: &A2aError,
 ) -> Response<Reply> {
-    audit::page(front, peer, caller.map(|caller| &caller.who), path, error);
+    audit::page(front, peer, caller.map(|caller| &caller.who), path, Some(error));
     let status = StatusCode::from_u16(error.wire().status).unwrap_or(StatusCode::FORBIDDEN);
     log::debug!("peer={} refused: {error}", peer.address);
     hinted(plain(peer, status, error.to_string()), error)
@@ -426,7 +431,9 @@ mod tests {
 
     #[test]
     fn what_is_about_this_machine_is_for_those_on_it_and_those_who_are_known() {
-        let ask = |path, who: Principal, rights| may_read(path, &Caller { who, rights }).is_ok();
+        let ask = |path, who: Principal, rights| {
+            may_read(path, &Caller { who, rights, token: None }).is_ok()
+        };
         let far = || Principal::Address(IpAddr::from([192, 0, 2, 7]));
         let named = || Principal::Named("a".into());
         for path in ["/status.json", "/metrics"] {

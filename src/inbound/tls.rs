@@ -1,7 +1,7 @@
 //! Decides what a connection is and under which terms: its first byte tells TLS from plain HTTP, so that both share one
 //! port; the configuration tells who may still speak plain HTTP and which client certificates are good.
 //!
-//! The terms can be replaced while the agent runs; open connections keep theirs.
+//! The terms can be replaced while the agent runs; connections made under others end.
 
 use std::io;
 use std::rc::Rc;
@@ -18,6 +18,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::time_provider::TimeProvider;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use crate::base::clock::Now;
 use crate::base::limits::{TLS_SESSION_BYTES, TLS_SESSIONS};
@@ -34,7 +35,10 @@ const HANDSHAKE: u8 = 0x16;
 
 /// The terms in force, if TLS is spoken at all.
 #[derive(Debug, Default)]
-pub struct Tls(Live<Option<Terms>>);
+pub struct Tls {
+    terms: Live<Option<Terms>>,
+    changes: watch::Sender<()>,
+}
 
 #[derive(Debug)]
 struct Terms {
@@ -77,20 +81,26 @@ impl Shown for Certificate {
 }
 
 impl Tls {
-    /// From now on these terms hold for new connections; without material only plain HTTP is spoken. Sessions of the
-    /// terms before cannot be resumed.
+    /// From now on these terms hold; without material only plain HTTP is spoken. Sessions of the terms before cannot be
+    /// resumed, and connections made under them end with what they are doing.
     ///
     /// # Errors
     /// When TLS cannot be spoken with the material; nothing has changed then.
     pub fn replace(&self, material: Option<Arc<Material>>) -> io::Result<()> {
         let terms = material.map(Terms::new).transpose().map_err(io::Error::other)?;
-        self.0.replace(terms);
+        self.terms.replace(terms);
+        self.changes.send_replace(());
         Ok(())
+    }
+
+    /// Tells when other terms come into force.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// What TLS is spoken with.
     pub fn material(&self) -> Option<Arc<Material>> {
-        (*self.0.get()).as_ref().map(|terms| terms.material.clone())
+        (*self.terms.get()).as_ref().map(|terms| terms.material.clone())
     }
 
     /// Looks at the first byte of a connection and, when it is TLS, shakes hands, all of that within `wait`. What is
@@ -104,7 +114,7 @@ impl Tls {
         peer: &mut Peer,
         wait: Duration,
     ) -> io::Result<Wire> {
-        let terms = self.0.get();
+        let terms = self.terms.get();
         let Some(terms) = &*terms else { return Ok(Wire::Plain(stream)) };
         tokio::time::timeout(wait, terms.welcome(stream, peer)).await?
     }

@@ -62,7 +62,8 @@ pub fn http(input: &[u8]) {
     let socket = Socket::new(pipe, scratch(), peer.progress.clone(), waits);
     let (_stop, stopping) = watch::channel(false);
     {
-        let mut connection = pin!(connection(front.clone(), peer, socket, stopping));
+        let mut connection =
+            pin!(connection(front.clone(), peer, socket, stopping, front.tls.changes()));
         let mut context = Context::from_waker(Waker::noop());
         let mut polls = 0;
         while connection.as_mut().poll(&mut context).is_pending() {
@@ -109,7 +110,7 @@ fn front() -> Rc<Front> {
         name: "box".to_owned(),
         url: identity.url.clone(),
         listen: "127.0.0.1:4097".to_owned(),
-        open: false,
+        exposure: None,
         model: None,
         started: Duration::ZERO,
         pid: 1,
