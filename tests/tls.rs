@@ -15,6 +15,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -824,4 +825,223 @@ fn the_public_url_can_be_a_name_of_the_certificate() {
     let card = pki.curl(&[&https(&agent, "/.well-known/agent-card.json")]);
     assert!(text(&card.stdout).contains("https://localhost:1"));
     assert!(!agent.stop().1.contains("does not name"));
+}
+
+/// The certificate that a new client sees, as openssl prints it.
+fn seen_by_openssl(pki: &Pki, agent: &Agent) -> String {
+    let said = pki.openssl(&format!("s_client -connect {} -CAfile ca.crt", agent.address));
+    let begin = said.find("-----BEGIN CERTIFICATE-----").expect("a certificate");
+    let end = "-----END CERTIFICATE-----\n";
+    said[begin..said.find(end).unwrap() + end.len()].to_owned()
+}
+
+/// Sends SIGHUP and returns the line that says how that went.
+fn reload(agent: &mut Agent, end: &str) -> String {
+    agent.signal(Signal::HUP);
+    agent.wait_for(end)
+}
+
+#[test]
+fn a_new_certificate_is_shown_after_sighup_and_open_connections_go_on() {
+    let pki = Pki::new();
+    let mut agent = pki.agent("");
+    for (version, name) in VERSIONS {
+        let config = pki.client(version, None);
+        let mut open = dial(agent.address, &config);
+        assert_eq!(page(&mut open, "/health").body, "ok");
+        let mut again = dial(agent.address, &config);
+        assert_eq!(page(&mut again, "/health").body, "ok");
+        assert_eq!(again.conn.handshake_kind(), Some(HandshakeKind::Resumed), "{name}");
+        let old = pki.text("server.crt");
+        assert_eq!(seen_by_openssl(&pki, &agent), old, "{name}");
+
+        pki.leaf("server", "ca", "DNS:localhost,IP:127.0.0.1");
+        let line = reload(&mut agent, "configuration reloaded");
+        assert!(line.ends_with(", changed: tls.cert-file"), "{line}");
+        let new = pki.text("server.crt");
+        assert_ne!(new, old);
+        assert_eq!(seen_by_openssl(&pki, &agent), new, "{name}");
+        // Nobody resumes a session of the certificate that is gone, and nobody is cut off.
+        let mut line = dial(agent.address, &config);
+        assert_eq!(page(&mut line, "/health").body, "ok");
+        assert_eq!(line.conn.handshake_kind(), Some(HandshakeKind::Full), "{name}");
+        for line in [&mut open, &mut again] {
+            assert_eq!(page(line, "/.well-known/agent-card.json").status, 200, "{name}");
+        }
+    }
+    assert_eq!(agent.status()["warnings"], json!([]));
+}
+
+#[test]
+fn a_bad_certificate_or_key_is_not_taken_at_sighup_and_is_named_with_its_line() {
+    let pki = Pki::new();
+    pki.leaf("other", "ca", "DNS:localhost");
+    let (cert, key) = (pki.text("server.crt"), pki.text("server.key"));
+    let mut agent = pki.agent("");
+    for (file, bad, rule) in [
+        (
+            "server.crt",
+            cert[..cert.len() / 2].to_owned(),
+            "server.crt:1: what begins here has no -----END line",
+        ),
+        (
+            "server.key",
+            pki.text("other.key"),
+            "server.key:1: the key does not belong to the certificate in",
+        ),
+    ] {
+        let config = pki.client(&version::TLS13, None);
+        let mut open = dial(agent.address, &config);
+        assert_eq!(page(&mut open, "/health").body, "ok");
+        pki.home.file(file, &bad);
+        let begun = agent.log.len();
+        reload(&mut agent, "reload failed");
+        let log = &agent.log[begun..];
+        let place = format!("{}/{rule}", pki.home.0.display());
+        assert!(log.lines().any(|it| it.contains("ERROR") && it.contains(&place)), "{log}");
+        let status = agent.status();
+        let warnings = status["warnings"].as_array().unwrap();
+        let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+        let warning = warning.as_str().unwrap();
+        assert!(warning.starts_with("reload at 2") && warning.contains(&place), "{warning}");
+        let said = text(&agent.run(&["status"]).stdout);
+        assert!(said.contains(&format!("WARNING: {warning}")), "{said}");
+        assert_eq!(seen_by_openssl(&pki, &agent), cert);
+        // Not even a session has ended.
+        let mut line = dial(agent.address, &config);
+        for line in [&mut open, &mut line] {
+            assert_eq!(page(line, "/health").body, "ok");
+        }
+        assert_eq!(line.conn.handshake_kind(), Some(HandshakeKind::Resumed));
+        for (name, text) in [("server.crt", &cert), ("server.key", &key)] {
+            pki.home.file(name, text);
+        }
+        let line = reload(&mut agent, "configuration reloaded");
+        assert!(line.ends_with("nothing has changed"), "{line}");
+        assert_eq!(agent.status()["warnings"], json!([]));
+    }
+}
+
+#[test]
+fn clients_of_an_authority_taken_away_at_sighup_do_not_come_in_again() {
+    let pki = Pki::new();
+    for name in ["staying", "leaving"] {
+        pki.ca(name);
+        pki.leaf(&format!("{name}-box"), name, &format!("URI:spiffe://example/{name}"));
+    }
+    for wanted in ["optional", "required"] {
+        let both = pki.text("staying.crt") + &pki.text("leaving.crt");
+        let authorities = pki.home.file("clients.crt", &both);
+        let mut agent = pki.agent(&format!(
+            "client-ca-file = \"{}\"\nclient-cert = \"{wanted}\"",
+            authorities.display()
+        ));
+        let clients = VERSIONS.map(|(version, name)| {
+            let client = |it| pki.client(version, Some(it));
+            (name, client("staying-box"), client("leaving-box"), client("leaving-box"))
+        });
+        let mut open = Vec::new();
+        for (name, staying, leaving, _) in &clients {
+            for config in [staying, leaving] {
+                for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+                    let mut line = dial(agent.address, config);
+                    assert_eq!(page(&mut line, "/status.json").status, 200, "{name}");
+                    assert_eq!(line.conn.handshake_kind(), Some(kind), "{name}");
+                    open.push(line);
+                }
+            }
+        }
+
+        pki.home.file("clients.crt", &pki.text("staying.crt"));
+        let line = reload(&mut agent, "configuration reloaded");
+        assert!(line.ends_with(", changed: tls.client-ca-file"), "{line}");
+        for (name, staying, leaving, fresh) in &clients {
+            let mut line = dial(agent.address, staying);
+            assert_eq!(page(&mut line, "/status.json").status, 200, "{name}");
+            assert_eq!(line.conn.handshake_kind(), Some(HandshakeKind::Full), "{name}");
+            // Once with what it kept of its session, once with nothing.
+            for config in [leaving, fresh] {
+                let mut line = dial(agent.address, config);
+                let asked = b"GET /status.json HTTP/1.1\r\nHost: localhost\r\n\r\n";
+                let error = line
+                    .write_all(asked)
+                    .and_then(|()| line.read_exact(&mut [0]))
+                    .expect_err("nothing but an alert");
+                assert!(error.to_string().contains("UnknownCA"), "{wanted} {name}: {error}");
+            }
+        }
+        // A session that began under the old terms ends with its connection.
+        for line in &mut open {
+            assert_eq!(page(line, "/health").body, "ok");
+        }
+    }
+}
+
+#[test]
+fn every_form_of_the_card_says_that_client_certificates_are_taken() {
+    let pki = Pki::new();
+    pki.leaf("client", "ca", "URI:spiffe://example/box");
+    let (old, new) = (json!({"type": "mutualTLS"}), json!({"mtlsSecurityScheme": {}}));
+    let both = json!({"type": "mutualTLS", "mtlsSecurityScheme": {}});
+    for (form, scheme) in [("union", &both), ("1.0", &new), ("0.3", &old)] {
+        let more = format!(
+            "client-ca-file = \"{}\"\n[card]\nextended = true\nform = \"{form}\"",
+            pki.path("ca.crt").display()
+        );
+        let agent = pki.agent(&more);
+        let card = |path: &str, version: &str| {
+            let (url, version) = (https(&agent, path), format!("A2A-Version: {version}"));
+            let show = ["-H", &version, "--cert", "client.crt", "--key", "client.key", &url];
+            let said = text(&pki.curl(&show).stdout);
+            serde_json::from_str::<serde_json::Value>(&said).unwrap_or_else(|_| panic!("{said}"))
+        };
+        let public = card("/.well-known/agent-card.json", "1.0");
+        assert_eq!(public, agent.get("/.well-known/agent-card.json").json());
+        assert_eq!(public["securitySchemes"], json!({"mutualTLS": scheme}), "{form}");
+        let v03 = if form == "1.0" { json!(null) } else { json!([{"mutualTLS": []}]) };
+        assert_eq!(public["security"], v03, "{form}");
+        assert_eq!(public["securityRequirements"].is_null(), form == "0.3", "{form}");
+        // An old reader takes the extended card by either spelling.
+        for (path, version, scheme) in
+            [("/extendedAgentCard", "1.0", &new), ("/v1/card", "0.3", &both)]
+        {
+            let schemes = &card(path, version)["securitySchemes"];
+            assert_eq!(*schemes, json!({"mutualTLS": scheme}), "{form} {path}");
+        }
+    }
+    assert!(pki.agent("").get("/.well-known/agent-card.json").json()["securitySchemes"].is_null());
+}
+
+#[test]
+fn more_stuck_handshakes_than_there_is_room_for_hold_no_monitor_up() {
+    let pki = Pki::new();
+    let agent =
+        Agent::configured(&format!("{}[limits]\nheader-wait-s = 120\n", pki.section("")), &[]);
+    let hello = hello(&pki.client(&version::TLS13, None));
+    // 96 connections and a reserve of 8 are exceeded.
+    let stuck: Vec<TcpStream> = (0..120)
+        .map(|number| {
+            let mut stream = connect(agent.address);
+            // Those at the end find others crowding them out.
+            let _ = stream.write_all(&hello[..number * hello.len() / 120]);
+            stream
+        })
+        .collect();
+    let card = "/.well-known/agent-card.json";
+    for _ in 0..3 {
+        for (_, version) in VERSIONS {
+            let health = pki.curl(&["--tls-max", version, &https(&agent, "/health")]);
+            assert_eq!(text(&health.stdout), "ok", "{}", text(&health.stderr));
+            // The card is no monitor's page: whoever asks for it learns at once to come again.
+            let busy = pki.curl(&["--include", "--tls-max", version, &https(&agent, card)]);
+            let busy = Reply::parse(&busy.stdout);
+            assert_eq!((busy.status, busy.header("retry-after")), (503, Some("1")), "{busy:?}");
+        }
+        assert_eq!(agent.get("/health").body, "ok");
+        let busy = agent.get(card);
+        assert_eq!((busy.status, busy.header("retry-after")), (503, Some("1")), "{busy:?}");
+    }
+    drop(stuck);
+    until(|| agent.get(card).status == 200);
+    assert_works(&pki, &agent);
 }
