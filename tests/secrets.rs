@@ -1,6 +1,7 @@
 //! Secrets stay where they are: a canary in every place that can hold one, everything that the program says to anybody,
 //! and a search for any part of any of them, plain, in base64 and in hex.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::disallowed_methods, reason = "a test starts programs")]
 
 #[path = "support/provider.rs"]
 mod provider;
@@ -9,15 +10,34 @@ mod support;
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use provider::{Event, Form, Provider, Script};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::{Agent, Home, exchange, program, request};
-use tetherlet::base::base64::{encode, encode_url};
+use tetherlet::base::base64::{decode, encode, encode_url};
 
 /// Characters of a canary that are too many to be seen by chance: an error may name the kind of a key, not more.
 const PIECE: usize = 10;
+
+/// Every page there is, and some that are none.
+const PAGES: [&str; 14] = [
+    "/.well-known/agent-card.json",
+    "/.well-known/agent.json",
+    "/.well-known/jwks.json",
+    "/extendedAgentCard",
+    "/v1/card",
+    "/tasks",
+    "/status.json",
+    "/metrics",
+    "/agents",
+    "/health",
+    "/health/ready",
+    "/health/detail",
+    "/nothing",
+    "/%00%ff",
+];
 
 /// The secrets of one test: the place that holds each, and all that would give it away.
 #[derive(Default)]
@@ -46,6 +66,27 @@ impl Canaries {
     /// A secret that somebody else has made.
     fn known(&mut self, place: &'static str, secret: &str) {
         self.0.push((place, forms(secret)));
+    }
+
+    /// The private half of a key, which has no letters of its own: its base64 wherever it begins, and its hex.
+    fn key(&mut self, place: &'static str, private: &[u8]) {
+        let mut pieces = Vec::new();
+        for shift in 0..3 {
+            let text = encode(&[&b"xx"[..shift], private].concat());
+            // The letters at both ends are shared with what stands there.
+            let inner = &text.as_bytes()[4..text.len() - 4];
+            let windows = inner.windows(PIECE).map(|it| String::from_utf8_lossy(it).into_owned());
+            pieces.extend(windows.flat_map(|it| [it.replace('+', "-").replace('/', "_"), it]));
+        }
+        for piece in private.windows(PIECE) {
+            for apart in ["", ":", " ", ", "] {
+                let hex: Vec<String> = piece.iter().map(|byte| format!("{byte:02x}")).collect();
+                pieces.extend([hex.join(apart), hex.join(apart).to_uppercase()]);
+            }
+            // As Rust prints bytes.
+            pieces.push(piece.iter().map(u8::to_string).collect::<Vec<_>>().join(", "));
+        }
+        self.0.push((place, pieces));
     }
 
     /// The place of a secret of which a piece is in `said`, and that piece.
@@ -98,6 +139,16 @@ fn inside(pem: &Path) -> String {
     lines.max_by_key(|line| line.len()).unwrap()[48..].to_owned()
 }
 
+/// The private half of a P-256 key as `cert self-signed` writes it: PKCS#8 (RFC 5208) has it behind 36 bytes that every
+/// such key begins with, and the public half behind it.
+fn private_half(pem: &Path) -> Vec<u8> {
+    let text = std::fs::read_to_string(pem).unwrap();
+    let body: String = text.lines().filter(|line| !line.starts_with('-')).collect();
+    let key = decode(&body).unwrap();
+    assert_eq!((key.len(), &key[34..36]), (138, &[4, 32][..]));
+    key[36..68].to_vec()
+}
+
 /// Every file below `folder` that this test did not plant.
 fn left(folder: &Path, planted: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -134,22 +185,7 @@ fn json_of(reply: &[u8]) -> Value {
 
 /// Asks for every page with every kind of proof; the second is a good one.
 fn every_page(agent: &Agent, proofs: &[String], presented: &str, heard: &mut Heard) {
-    for page in [
-        "/.well-known/agent-card.json",
-        "/.well-known/agent.json",
-        "/.well-known/jwks.json",
-        "/extendedAgentCard",
-        "/v1/card",
-        "/tasks",
-        "/status.json",
-        "/metrics",
-        "/agents",
-        "/health",
-        "/health/ready",
-        "/health/detail",
-        "/nothing",
-        "/%00%ff",
-    ] {
+    for page in PAGES {
         for (at, proof) in proofs.iter().enumerate() {
             for version in ["", "A2A-Version: 1.0\r\n"] {
                 let reply = ask(agent, &format!("GET {page}"), &format!("{version}{proof}"), "");
@@ -405,6 +441,84 @@ fn no_page_log_command_or_file_gives_a_secret_away() {
 
     let (_, log) = agent.stop();
     assert!(log.contains("refused"), "{log}");
+    heard.push(("the log".to_owned(), log.into_bytes()));
+    for (ear, said) in &heard {
+        canaries.search(ear, said);
+    }
+}
+
+#[test]
+fn no_page_over_tls_log_or_reload_gives_the_key_away() {
+    let mut canaries = Canaries::default();
+    let home = Home::new();
+    let path = |name: &str| home.0.join("planted").join(name);
+    for folder in ["planted", "planted/next"] {
+        std::fs::create_dir(home.0.join(folder)).unwrap();
+        let made =
+            program(&home.0).args(["cert", "self-signed", "--out", folder]).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+    }
+    canaries.key("tls.key-file", &private_half(&path("key.pem")));
+    let next = private_half(&path("next/key.pem"));
+    canaries.key("tls.key-file after SIGHUP", &next);
+    // The search would find it.
+    let body = std::fs::read_to_string(path("next/key.pem")).unwrap();
+    assert!(canaries.find(&body).is_some_and(|(place, _)| place.ends_with("SIGHUP")));
+    assert!(canaries.find(&format!("{next:?}")).is_some());
+    let settings = format!(
+        "[tls]\ncert-file = \"{}\"\nkey-file = \"{}\"\nclient-ca-file = \"{}\"\n\
+         [auth]\nmode = \"off\"\n[card]\nextended = true\n[run]\nstate-dir = \"{}\"\n",
+        path("cert.pem").display(),
+        path("key.pem").display(),
+        path("cert.pem").display(),
+        home.0.join("state").display(),
+    );
+    let file = home.file("agent.toml", &settings).to_str().unwrap().to_owned();
+    let planted = home.0.join("planted");
+    let mut agent = Agent::start_in(home, &["--config", &file, "--log-level", "trace"], &[]);
+    let mut heard = Heard::new();
+    let all_pages = |agent: &Agent, heard: &mut Heard| {
+        for page in PAGES {
+            let url = format!("https://{}{page}", agent.address);
+            let done = Command::new("curl")
+                .args(["--silent", "--show-error", "--verbose", "--include", "--max-time", "20"])
+                .args(["--cacert", "planted/cert.pem", &url])
+                .current_dir(&agent.home.0)
+                .output()
+                .unwrap();
+            assert!(done.status.success(), "{page}: {}", String::from_utf8_lossy(&done.stderr));
+            assert!(done.stdout.starts_with(b"HTTP/1.1 "), "{page}");
+            heard.push((format!("{page} over TLS"), [done.stdout, done.stderr].concat()));
+        }
+        every_command(agent, &file, &[], heard);
+    };
+    all_pages(&agent, &mut heard);
+
+    for name in ["cert.pem", "key.pem"] {
+        std::fs::copy(planted.join("next").join(name), planted.join(name)).unwrap();
+    }
+    agent.signal(Signal::HUP);
+    let line = agent.wait_for("configuration reloaded");
+    assert!(line.contains("tls.cert-file"), "{line}");
+    all_pages(&agent, &mut heard);
+    // What is wrong with a key is said without it.
+    let key = std::fs::read_to_string(planted.join("key.pem")).unwrap();
+    std::fs::write(planted.join("key.pem"), &key[..key.len() / 2]).unwrap();
+    agent.signal(Signal::HUP);
+    agent.wait_for("reload failed");
+    all_pages(&agent, &mut heard);
+
+    for file in ["cmdline", "comm", "status"] {
+        let path = format!("/proc/{}/{file}", agent.pid());
+        heard.push((path.clone(), std::fs::read(path).unwrap()));
+    }
+    let mut files = Vec::new();
+    left(&agent.home.0, &planted, &mut files);
+    for path in files {
+        heard.push((path.display().to_string(), std::fs::read(path).unwrap()));
+    }
+    let (_, log) = agent.stop();
+    assert!(log.contains("key.pem:1: "), "{log}");
     heard.push(("the log".to_owned(), log.into_bytes()));
     for (ear, said) in &heard {
         canaries.search(ear, said);
