@@ -188,6 +188,11 @@ fn help_is_the_same_however_it_is_asked_for() {
             assert_eq!(ask(&[words[0], flag]), own, "{verb}");
         }
         assert!(own.lines().all(|line| line.len() <= 100), "{own}");
+        for line in own.lines().filter(|line| line.trim_start().starts_with('-')) {
+            // A short option stands in front of its long one.
+            let at = if line.trim_start().starts_with("--") { 6 } else { 2 };
+            assert_eq!(line.len() - line.trim_start().len(), at, "{verb}: {line}");
+        }
     }
     assert!(help.lines().all(|line| line.len() <= 100), "{help}");
 }
@@ -426,6 +431,17 @@ fn without_an_agent_every_client_command_names_the_url_and_the_fix() {
         let output = ended(&mut command);
         let said = complaint(&output, 1);
         assert!(said.contains(&url) && said.contains("tetherlet run"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_port_that_is_chosen_at_the_start_must_be_told() {
+    let home = Home::new();
+    for arguments in [&["status"][..], &["send", "25*4"], &["card"]] {
+        let mut command = program(&home.0);
+        let output = ended(command.args(arguments).env("TETHERLET_LISTEN_PORT", "0"));
+        let said = complaint(&output, 2);
+        assert!(said.contains("listen.port is 0, so") && said.contains("give its URL"), "{said}");
     }
 }
 

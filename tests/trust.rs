@@ -135,6 +135,22 @@ fn an_unknown_authority_is_named_and_can_be_given_in_four_ways() {
         err(&output).starts_with("warning: environment SSL_CERT_FILE is not used: /none"),
         "{output:?}"
     );
+    let damaged = "-----BEGIN CERTIFICATE-----\nMII$$$\n-----END CERTIFICATE-----\n";
+    let no_certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (name, text) in [("SSL_CERT_FILE", damaged), ("NODE_EXTRA_CA_CERTS", no_certificate)] {
+        let file = home.file("damaged.pem", text);
+        let output = run(&home, &["card", &url], &[(name, file.to_str().unwrap())]);
+        let said = format!(
+            "warning: environment {name} is not used: {} holds no certificate that can be used",
+            file.display()
+        );
+        assert!(err(&output).starts_with(&said), "{output:?}");
+        // One that can be used is enough.
+        let whole = std::fs::read_to_string(&root.pem).unwrap();
+        let file = home.file("damaged.pem", &format!("{text}{whole}"));
+        let output = run(&home, &["card", &url], &[(name, file.to_str().unwrap())]);
+        assert_eq!((output.status.code(), err(&output)), (Some(0), ""));
+    }
     let output = run(&home, &["card", &url], &[("TETHERLET_OUTBOUND_CA_FILE", "/nonexistent/x")]);
     assert_eq!(output.status.code(), Some(2));
     let said =
@@ -249,11 +265,21 @@ fn a_client_certificate_that_is_missing_or_wrong_is_told() {
     let both = home.file("both.pem", &both);
     let server = Server::asking(&pair, &root, &rustls::version::TLS13);
     comes(&home, &[&ca[..], &["--cert", both.to_str().unwrap(), &server.url()]].concat());
+    std::fs::set_permissions(&client.pem, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let output = run(&home, &["card", "--cert", client.pem(), &server.url()], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = format!("--cert: {} holds no private key; give --key FILE\n", client.pem());
+    assert!(err(&output).ends_with(&said), "{output:?}");
+    let open = home.file("open.pem", &std::fs::read_to_string(&both).unwrap());
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let mismatch =
+        format!("--cert {} and --key {} do not belong together", client.pem(), pair.key());
     for (cert, key, said) in [
-        (client.pem(), pair.key(), "--cert: cannot be used: "),
+        (client.pem(), pair.key(), mismatch.as_str()),
         (old.pem(), old.key(), "--cert: cannot be used: it is of version 1 of X.509; make it with"),
         (client.key(), client.key(), "holds no certificate in PEM"),
-        (client.pem(), client.pem(), "is open to group or others: chmod 600 "),
+        (client.pem(), client.pem(), "holds no private key in PEM"),
+        (open.to_str().unwrap(), open.to_str().unwrap(), "is open to group or others: chmod 600 "),
     ] {
         let output = run(&home, &["status", "--cert", cert, "--key", key, &server.url()], &[]);
         assert_eq!(output.status.code(), Some(2));
@@ -521,6 +547,19 @@ fn a_token_on_the_command_line_or_in_an_open_file_is_refused() {
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("token is open to group or others: chmod 600 "), "{output:?}");
     assert!(!err(&output).contains(CANARY), "{output:?}");
+    let (empty, two) = (home.file("empty key", "\n"), home.file("two", "a b"));
+    for (file, said) in [
+        (
+            &empty,
+            "/empty key holds no token; the agent's operator makes one with `tetherlet token new`",
+        ),
+        (&two, "/two does not hold a token: one line without blanks"),
+    ] {
+        let file = file.to_str().unwrap();
+        let output = run(&home, &["card", "--token-file", file, "http://127.0.0.1:1"], &[]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(err(&output).contains(said), "{output:?}");
+    }
 }
 
 #[test]
@@ -650,11 +689,43 @@ fn servers_behind_a_proxy_are_trusted_and_pinned_by_their_own_name() {
     assert_eq!(asked, ["CONNECT hub.example:8443 HTTP/1.1"; 3]);
     let (proxy, _asked) = connecting_proxy(None);
     let output = run(&home, &["card", url], &[("HTTPS_PROXY", proxy.as_str())]);
-    let said = "the proxy did not connect: proxy server responded 403";
+    let said = format!(
+        "the proxy {} that HTTPS_PROXY names did not connect: proxy server responded 403",
+        proxy.strip_prefix("http://").unwrap()
+    );
     assert!(
-        err(&output).contains(said) && err(&output).contains("NO_PROXY=hub.example"),
+        err(&output).contains(&said) && err(&output).contains("NO_PROXY=hub.example"),
         "{output:?}"
     );
+}
+
+#[test]
+fn a_proxy_that_is_not_there_is_told_from_an_agent_that_is_not() {
+    let home = Home::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dead = listener.local_addr().unwrap();
+    drop(listener);
+    let nowhere = "proxy.invalid:3128";
+    for (variable, place, why) in [
+        ("HTTPS_PROXY", dead.to_string(), "connection refused: nothing listens there"),
+        ("http_proxy", dead.to_string(), "connection refused: nothing listens there"),
+        ("ALL_PROXY", nowhere.to_owned(), "the host name cannot be resolved"),
+    ] {
+        let proxy = format!("http://user:{CANARY}@{place}");
+        for arguments in [
+            &["card", "https://agent.example"][..],
+            &["send", "http://agent.example", "hello"],
+            &["trust", "--yes", "https://agent.example"],
+        ] {
+            let output = run(&home, arguments, &[(variable, &proxy)]);
+            let said = format!("the proxy {place} that {variable} names did not connect: {why}");
+            assert_eq!(output.status.code(), Some(1));
+            assert!(err(&output).contains(&said), "{said}: {output:?}");
+            assert!(err(&output).contains("NO_PROXY=agent.example"), "{output:?}");
+            assert!(!err(&output).contains("listens at"), "{output:?}");
+            assert!(!err(&output).contains(CANARY), "{output:?}");
+        }
+    }
 }
 
 /// Passes connections on, and each answer only when it is whole.

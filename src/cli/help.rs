@@ -66,8 +66,7 @@ what needs a restart is named in the log and in `tetherlet status`.
 /// What every command takes that reaches an agent.
 macro_rules! reach {
     () => {
-        "\
-      --token-file F  the token to show, in a file of mode 600 (or in TETHERLET_TOKEN,
+        "      --token-file F  the token to show, in a file of mode 600 (or in TETHERLET_TOKEN,
                       TETHERLET_TOKEN_FILE, A2A_API_KEY or a systemd credential tetherlet_token)
       --ca FILE       trust these certificates as well (PEM); see also `tetherlet help trust`
       --cert FILE     show this client certificate (PEM), with its key in the same file
@@ -79,8 +78,7 @@ macro_rules! reach {
 macro_rules! wire {
     () => {
         concat!(
-            "\
-      --protocol V    speak A2A 0.3 or 1.0 (default: 1.0 if the agent's card has it)
+            "      --protocol V    speak A2A 0.3 or 1.0 (default: 1.0 if the agent's card has it)
       --binding B     jsonrpc or rest (default: jsonrpc if the agent's card has it)
       --tenant NAME   which of several agents behind one URL is meant; 1.0 only
 ",

@@ -2,7 +2,7 @@
 //!
 //! A token is never an argument: everybody on the machine can read those.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lexopt::Parser;
 
@@ -78,8 +78,7 @@ impl Reach {
         }
         let identity = match (&self.cert, &self.key) {
             (Some(cert), key) => {
-                let key = key.as_ref().unwrap_or(cert);
-                Some(Identity::read(cert, key).map_err(usage("--cert"))?)
+                Some(Identity::read(cert, key.as_deref()).map_err(usage("--cert"))?)
             }
             (None, Some(_)) => {
                 return Err(Failure::Usage("--key goes with --cert".to_owned()));
@@ -89,6 +88,9 @@ impl Reach {
         let tls = Tls::new(trust, identity);
         if tls.has_identity() {
             tls.check().map_err(|error| {
+                if matches!(error, rustls::Error::InconsistentKeys(_)) {
+                    return Failure::Usage(self.mismatch());
+                }
                 usage("--cert")(match Why::of_tls(&error) {
                     Why::BadCertificate(what) | Why::Tls(what) => format!("cannot be used: {what}"),
                     other => other.brief().to_owned(),
@@ -97,7 +99,8 @@ impl Reach {
         }
         let found = match &self.token_file {
             Some(path) => {
-                let secret = token_file(path, inputs).map_err(usage("--token-file"))?;
+                let secret = token_file(path, inputs)
+                    .map_err(|rule| usage("--token-file")(of_token(&rule, path)))?;
                 Some((secret, format!("file {}", path.display())))
             }
             None => token(inputs).map_err(Failure::Usage)?,
@@ -114,4 +117,32 @@ impl Reach {
         };
         Ok(Credentials { token, header: None, source, tls })
     }
+
+    /// Which files do not belong together.
+    fn mismatch(&self) -> String {
+        let shown =
+            |path: &Option<PathBuf>| path.as_deref().unwrap_or(Path::new("")).display().to_string();
+        let cert = shown(&self.cert);
+        match &self.key {
+            Some(key) => format!(
+                "--cert {cert} and --key {} do not belong together: it is the key of another certificate",
+                key.display()
+            ),
+            None => format!(
+                "--cert: in {cert} the key does not belong to the first certificate: it is the key of another"
+            ),
+        }
+    }
+}
+
+/// The rule that a file of a token breaks, which is worded for keys of providers.
+fn of_token(rule: &str, path: &Path) -> String {
+    let path = path.display().to_string();
+    let Some(rest) = rule.strip_prefix(&path) else { return rule.to_owned() };
+    let hint = if rest.ends_with("holds no key") {
+        "; the agent's operator makes one with `tetherlet token new`"
+    } else {
+        ""
+    };
+    format!("{path}{}{hint}", rest.replace(" key", " token"))
 }

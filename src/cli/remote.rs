@@ -144,6 +144,11 @@ impl Options {
         }
         let local = self.settings.with(load_local);
         let (listen, tls) = local.map_err(|problems| Failure::Usage(problems.to_string()))?;
+        if listen.port == 0 {
+            let what = "listen.port is 0, so the agent's port is chosen at its start: give its URL, as its log says \
+                        it (`listening on ...`), or set TETHERLET_URL";
+            return Err(Failure::Usage(what.to_owned()));
+        }
         let host = match listen.host.as_str() {
             "0.0.0.0" => "127.0.0.1",
             "::" | "[::]" => "[::1]",

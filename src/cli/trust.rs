@@ -84,7 +84,8 @@ pub fn trust(arguments: &[OsString]) -> Result<(), Failure> {
     decide(&options, &seen, &pin)?;
     let line = pin.to_string();
     store(file, &at, Some(&line))?;
-    say(format_args!("stored in {}; a running agent reads it when it starts", file.display()))
+    let file = file.display();
+    say(format_args!("stored in {file}; a running agent reads it on SIGHUP (`kill -HUP PID`)"))
 }
 
 /// Prints what the server showed, and returns the pin for it.

@@ -27,6 +27,9 @@ const VARIABLES: [&str; 2] = ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"];
 /// Largest file of certificates, in bytes: a distribution's whole bundle has a quarter.
 const MAX_BUNDLE: usize = 1024 * 1024;
 const NO_CERTIFICATE: &str = "holds no certificate in PEM (-----BEGIN CERTIFICATE-----)";
+const NO_KEY: &str = "holds no private key in PEM (-----BEGIN PRIVATE KEY-----)";
+/// How the line before a private key ends, whatever its form.
+const KEY_LINE: &[u8] = b"PRIVATE KEY-----";
 /// Largest file of a chain or a key, in bytes.
 const MAX_CHAIN: usize = 64 * 1024;
 /// Certificates that are read of one file.
@@ -80,7 +83,7 @@ impl Trust {
         })?;
         let der = (bytes.first() == Some(&0x30)).then(|| CertificateDer::from(bytes.clone()));
         let all = der.into_iter().map(Ok).chain(CertificateDer::pem_slice_iter(&bytes));
-        let mut count = 0;
+        let (mut count, mut usable) = (0, 0);
         for certificate in all.take(MAX_CERTIFICATES) {
             count += 1;
             let certificate = match certificate {
@@ -89,7 +92,10 @@ impl Trust {
                 Err(error) => return Err(format!("{shown}: certificate {count}: {error}")),
             };
             match self.roots.add(CertificateDer::from(&*certificate)) {
-                Ok(()) => self.given.push(sha256(&certificate)),
+                Ok(()) => {
+                    usable += 1;
+                    self.given.push(sha256(&certificate));
+                }
                 Err(_) if lenient => continue,
                 Err(error) => return Err(format!("{shown}: certificate {count}: {error}")),
             }
@@ -104,6 +110,9 @@ impl Trust {
         if count == 0 {
             return Err(format!("{shown} {NO_CERTIFICATE}"));
         }
+        if usable == 0 {
+            return Err(format!("{shown} holds no certificate that can be used: it is damaged"));
+        }
         Ok(())
     }
 }
@@ -117,24 +126,33 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads both from PEM files; the key's must be closed to group and others.
+    /// Reads both from PEM files, from one when `key` is `None`; what holds the key must be closed to group and others.
     ///
     /// # Errors
     /// Which file, and what is wrong with it.
-    pub fn read(chain: &Path, key: &Path) -> Result<Self, String> {
+    pub fn read(chain: &Path, key: Option<&Path>) -> Result<Self, String> {
         let path = chain.display();
         let (bytes, _) = slurp(chain, MAX_CHAIN).map_err(|error| format!("{path} {error}"))?;
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-        let chain = chain.map_err(|error| format!("{path}: {error}"))?;
-        if chain.is_empty() {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+        let certificates = certificates.map_err(|error| format!("{path}: {error}"))?;
+        if certificates.is_empty() {
             return Err(format!("{path} {NO_CERTIFICATE}"));
         }
-        let path = key.display();
-        let bytes = credentials::closed(key, None, MAX_CHAIN)?;
+        let file = key.unwrap_or(chain);
+        let path = file.display();
+        let (bytes, _) = slurp(file, MAX_CHAIN).map_err(|error| format!("{path} {error}"))?;
+        // What holds no key may be open to everybody; an encrypted one counts as one.
+        if !bytes.windows(KEY_LINE.len()).any(|part| part == KEY_LINE) {
+            return Err(match key {
+                None => format!("{path} holds no private key; give --key FILE"),
+                Some(_) => format!("{path} {NO_KEY}"),
+            });
+        }
+        let bytes = credentials::closed(file, None, MAX_CHAIN)?;
         let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
             format!("{path} holds no unencrypted private key in PEM (-----BEGIN PRIVATE KEY-----)")
         })?;
-        Ok(Self { chain, key })
+        Ok(Self { chain: certificates, key })
     }
 }
 

@@ -8,7 +8,8 @@ use ureq::{Error, Timeout};
 
 use crate::base::clock::rfc3339_into;
 use crate::config::trust::{At, shown};
-use crate::outbound::tls::{NO_HANDSHAKE, SPEAKS_TLS, Untrusted};
+use crate::outbound::http::proxy_variable;
+use crate::outbound::tls::{NO_HANDSHAKE, NoProxy, SPEAKS_TLS, Untrusted};
 
 /// Names of a certificate that a sentence has room for.
 const NAMES: usize = 8;
@@ -65,7 +66,12 @@ pub enum Failure {
     /// The server ended the handshake, or something else of TLS failed.
     Tls(String),
     /// The proxy did not connect.
-    Proxy(String),
+    Proxy {
+        /// Where it is.
+        at: At,
+        /// Why not.
+        why: String,
+    },
     /// The connection broke off.
     Broken,
     /// Anything else.
@@ -77,10 +83,15 @@ impl Failure {
     pub fn of(error: &Error) -> Self {
         match error {
             Error::Io(cause) => Self::of_io(cause),
-            Error::Other(cause) => match cause.downcast_ref::<rustls::Error>() {
-                Some(cause) => Self::of_tls(cause),
-                None => Self::Other(cause.to_string()),
-            },
+            Error::Other(cause) => {
+                if let Some(cause) = cause.downcast_ref::<rustls::Error>() {
+                    return Self::of_tls(cause);
+                }
+                match cause.downcast_ref::<NoProxy>() {
+                    Some(NoProxy { at, cause }) => Self::of_proxy(at, cause),
+                    None => Self::Other(cause.to_string()),
+                }
+            }
             Error::Timeout(Timeout::Resolve) | Error::HostNotFound => Self::NoAddress,
             Error::Timeout(Timeout::Connect) => Self::NoConnection,
             Error::Timeout(_) => Self::NoAnswer,
@@ -88,9 +99,16 @@ impl Failure {
             Error::Tls(NO_HANDSHAKE) => Self::NoHandshake,
             Error::Tls(what) => Self::Tls((*what).to_owned()),
             Error::Protocol(_) | Error::LargeResponseHeader(..) => Self::NotHttp,
-            Error::ConnectProxyFailed(what) => Self::Proxy(what.clone()),
             other => Self::Other(other.to_string()),
         }
+    }
+
+    fn of_proxy(at: &At, cause: &Error) -> Self {
+        let why = match cause {
+            Error::ConnectProxyFailed(what) => what.clone(),
+            cause => Self::of(cause).brief().to_owned(),
+        };
+        Self::Proxy { at: at.clone(), why }
     }
 
     /// Sorts a failure of a read or a write.
@@ -220,7 +238,7 @@ impl Failure {
             Self::WantsCertificate => "TLS: it wants a client certificate",
             Self::RefusesCertificate { .. } => "TLS: it refuses this agent's certificate",
             Self::Tls(_) => "TLS: the handshake failed",
-            Self::Proxy(_) => "the proxy did not connect: check HTTPS_PROXY and NO_PROXY",
+            Self::Proxy { .. } => "the proxy did not connect: check HTTPS_PROXY and NO_PROXY",
             Self::Broken => "the connection broke off",
             Self::Other(_) => "no answer",
         }
@@ -228,9 +246,13 @@ impl Failure {
 
     /// The sentence for an operator: what is wrong with `place`, and what to do.
     pub fn explain(&self, place: &Place<'_>) -> String {
-        let Place { url, who, host, spot } = place;
+        let Place { url, who, host, spot, shows_proxy: proxy } = place;
         let pin = format!("`tetherlet trust {url}`");
         match self {
+            Self::NoAddress if host.rsplit('.').next() == Some("local") => format!(
+                "the name {host} cannot be resolved: this program itself does not look up .local names (mDNS); \
+                 give the address instead (`avahi-resolve -n {host}` prints it), or write it into /etc/hosts"
+            ),
             Self::NoAddress => format!(
                 "the name {host} cannot be resolved; check its spelling, and the DNS of this machine \
                  with `getent hosts {host}`"
@@ -307,9 +329,14 @@ impl Failure {
                  and in date (`openssl x509 -noout -issuer -dates -in FILE`)?"
             ),
             Self::Tls(what) => format!("the TLS handshake failed: {what}"),
-            Self::Proxy(what) => format!(
-                "the proxy did not connect: {what}; check HTTPS_PROXY, or pass it by with NO_PROXY={host}"
-            ),
+            Self::Proxy { at, why } => {
+                let (at, variable) = (proxy.then(|| format!(" {at}")), proxy_variable());
+                format!(
+                    "the proxy{} that {variable} names did not connect: {why}; check {variable}, or pass it by \
+                     with NO_PROXY={host}",
+                    at.unwrap_or_default()
+                )
+            }
             Self::Broken => {
                 "the other side closed or reset the connection; its log may say why".to_owned()
             }
@@ -329,6 +356,8 @@ pub struct Place<'a> {
     pub host: &'a str,
     /// Host and port.
     pub spot: &'a str,
+    /// Whether readers may learn where the proxy is.
+    pub shows_proxy: bool,
 }
 
 /// The sentence about `url`, which is not repeated whole: a path may be a secret.
@@ -336,8 +365,9 @@ pub fn explain(failure: &Failure, url: &str) -> String {
     let Some(at) = At::of_url(url) else { return failure.brief().to_owned() };
     let spot = at.to_string();
     let secure = format!("https://{spot}");
-    let mut text =
-        failure.explain(&Place { url: &secure, who: &at.host, host: &at.host, spot: &spot });
+    let (who, host) = (at.host.as_str(), at.host.as_str());
+    let place = Place { url: &secure, who, host, spot: &spot, shows_proxy: true };
+    let mut text = failure.explain(&place);
     if *failure == Failure::Broken {
         let is_https = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
         text.push_str(if is_https {
@@ -369,7 +399,7 @@ mod tests {
     use super::*;
 
     fn said(error: &Error) -> String {
-        explain(&Failure::of(error), "https://Pi.Local./secret?path")
+        explain(&Failure::of(error), "https://Pi.Lan./secret?path")
     }
 
     fn io(kind: io::ErrorKind) -> Error {
@@ -383,46 +413,55 @@ mod tests {
         for (error, text) in [
             (
                 Error::Io(lookup),
-                "the name pi.local cannot be resolved; check its spelling, and the DNS of this \
-                                 machine with `getent hosts pi.local`",
+                "the name pi.lan cannot be resolved; check its spelling, and the DNS of this \
+                                 machine with `getent hosts pi.lan`",
             ),
-            (Error::HostNotFound, "the name pi.local cannot be resolved; "),
-            (Error::Timeout(Timeout::Resolve), "the name pi.local cannot be resolved; "),
+            (Error::HostNotFound, "the name pi.lan cannot be resolved; "),
+            (Error::Timeout(Timeout::Resolve), "the name pi.lan cannot be resolved; "),
             (
                 io(io::ErrorKind::ConnectionRefused),
-                "connection refused: nothing listens at pi.local:443, or",
+                "connection refused: nothing listens at pi.lan:443, or",
             ),
             (
                 io(io::ErrorKind::NetworkUnreachable),
-                "pi.local is unreachable; check the network of this machine",
+                "pi.lan is unreachable; check the network of this machine",
             ),
             (
                 Error::Timeout(Timeout::Connect),
-                "no connection in time; is pi.local up (`ping pi.local`), and does",
+                "no connection in time; is pi.lan up (`ping pi.lan`), and does",
             ),
             (
                 Error::Timeout(Timeout::PerRead),
-                "connected, but no answer in time; is pi.local overloaded",
+                "connected, but no answer in time; is pi.lan overloaded",
             ),
             (
                 Error::Tls(NO_HANDSHAKE),
-                "connected, but no TLS handshake in time; does pi.local:443 speak TLS",
+                "connected, but no TLS handshake in time; does pi.lan:443 speak TLS",
             ),
-            (Error::Tls(SPEAKS_TLS), "pi.local:443 speaks TLS; write https:// in the URL"),
+            (Error::Tls(SPEAKS_TLS), "pi.lan:443 speaks TLS; write https:// in the URL"),
             (
                 io(io::ErrorKind::ConnectionReset),
                 "the other side closed or reset the connection; its log may say why; if it speaks no TLS, write http:// in the URL",
             ),
             (
-                Error::ConnectProxyFailed("403".to_owned()),
-                "the proxy did not connect: 403; check HTTPS_PROXY, or \
-                                                           pass it by with NO_PROXY=pi.local",
+                Error::Other(Box::new(NoProxy {
+                    at: At::new("fd00::1", 3128),
+                    cause: io(io::ErrorKind::ConnectionRefused),
+                })),
+                "the proxy [fd00::1]:3128 that ",
             ),
         ] {
             let all = said(&error);
             assert!(all.starts_with(text), "{all}");
             assert!(!all.contains("secret"), "{all}");
         }
+    }
+
+    #[test]
+    fn names_of_mdns_are_not_looked_up() {
+        let said = explain(&Failure::NoAddress, "https://Pi.Local./x");
+        assert!(said.contains("does not look up .local names"), "{said}");
+        assert!(said.contains("give the address instead"), "{said}");
     }
 
     #[test]
@@ -437,9 +476,7 @@ mod tests {
             assert_eq!(Failure::of(&error), Failure::WantsCertificate, "{error:?}");
         }
         let changed: rustls::Error = Untrusted::Changed { key: [0; 32] }.into();
-        assert!(
-            said(&Error::Io(within(changed))).contains("`tetherlet trust https://pi.local:443`")
-        );
+        assert!(said(&Error::Io(within(changed))).contains("`tetherlet trust https://pi.lan:443`"));
     }
 
     #[test]

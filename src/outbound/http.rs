@@ -80,6 +80,14 @@ pub fn look(url: &str, trust: &Trust) -> Result<Seen, Failure> {
     }
 }
 
+/// The variable that names the proxy: the first that ureq can read, in its order.
+pub fn proxy_variable() -> &'static str {
+    let all = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY"];
+    #[expect(clippy::disallowed_methods, reason = "ureq reads the same variables by itself")]
+    let names = |name: &&str| std::env::var(name).is_ok_and(|text| Proxy::new(&text).is_ok());
+    all.into_iter().find(names).unwrap_or("http_proxy")
+}
+
 /// What all agents share.
 fn settings(proxy: Option<Proxy>) -> ConfigBuilder<AgentScope> {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]

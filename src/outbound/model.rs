@@ -174,8 +174,13 @@ fn no_reply(error: &ureq::Error) -> Attempt {
 }
 
 /// The operator knows what stands in the configuration.
-const PROVIDER: Place<'_> =
-    Place { url: "BASE-URL", who: "the provider", host: "HOST", spot: "the provider's base URL" };
+const PROVIDER: Place<'_> = Place {
+    url: "BASE-URL",
+    who: "the provider",
+    host: "HOST",
+    spot: "the provider's base URL",
+    shows_proxy: false,
+};
 
 fn read_reply(
     form: Form,

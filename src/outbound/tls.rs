@@ -134,7 +134,7 @@ impl Tls {
 
     /// The way to a server: through a proxy when there is one, by TCP, and with TLS where the URL wants it.
     pub fn connector(&self) -> impl Connector<(), Out = Box<dyn Transport>> {
-        ().chain(ConnectProxyConnector::default())
+        ().chain(ByProxy(ConnectProxyConnector::default()))
             .chain(TcpConnector::default())
             .chain(self.clone())
     }
@@ -442,6 +442,45 @@ impl fmt::Display for Looked {
 }
 
 impl std::error::Error for Looked {}
+
+/// Tells what fails on the way to the proxy, and there, from what fails behind it.
+#[derive(Debug)]
+struct ByProxy(ConnectProxyConnector);
+
+impl<In: Transport> Connector<In> for ByProxy {
+    type Out = <ConnectProxyConnector as Connector<In>>::Out;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, Error> {
+        self.0.connect(details, chained).map_err(|cause| match details.config.proxy() {
+            Some(proxy) => {
+                let at = At::new(proxy.host(), proxy.port());
+                Error::Other(Box::new(NoProxy { at, cause }))
+            }
+            None => cause,
+        })
+    }
+}
+
+/// A proxy did not connect.
+#[derive(Debug)]
+pub struct NoProxy {
+    /// Where it is; its URL may hold credentials.
+    pub at: At,
+    /// Why not.
+    pub cause: Error,
+}
+
+impl fmt::Display for NoProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the proxy {} did not connect", self.at)
+    }
+}
+
+impl std::error::Error for NoProxy {}
 
 impl<In: Transport> Connector<In> for Tls {
     type Out = Box<dyn Transport>;
