@@ -945,7 +945,7 @@ fn clients_of_an_authority_taken_away_at_sighup_do_not_come_in_again() {
             for config in [staying, leaving] {
                 for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
                     let mut line = dial(agent.address, config);
-                    assert_eq!(page(&mut line, "/status.json").status, 200, "{name}");
+                    assert_eq!(page(&mut line, "/agents").status, 200, "{name}");
                     assert_eq!(line.conn.handshake_kind(), Some(kind), "{name}");
                     open.push(line);
                 }
@@ -955,14 +955,20 @@ fn clients_of_an_authority_taken_away_at_sighup_do_not_come_in_again() {
         pki.home.file("clients.crt", &pki.text("staying.crt"));
         let line = reload(&mut agent, "configuration reloaded");
         assert!(line.ends_with(", changed: tls.client-ca-file"), "{line}");
+        // Whoever is inside goes, too, and may come in again.
+        for mut line in open.drain(..) {
+            let mut rest = Vec::new();
+            let _ = line.read_to_end(&mut rest);
+            assert_eq!(rest, b"");
+        }
         for (name, staying, leaving, fresh) in &clients {
             let mut line = dial(agent.address, staying);
-            assert_eq!(page(&mut line, "/status.json").status, 200, "{name}");
+            assert_eq!(page(&mut line, "/agents").status, 200, "{name}");
             assert_eq!(line.conn.handshake_kind(), Some(HandshakeKind::Full), "{name}");
             // Once with what it kept of its session, once with nothing.
             for config in [leaving, fresh] {
                 let mut line = dial(agent.address, config);
-                let asked = b"GET /status.json HTTP/1.1\r\nHost: localhost\r\n\r\n";
+                let asked = b"GET /agents HTTP/1.1\r\nHost: localhost\r\n\r\n";
                 let error = line
                     .write_all(asked)
                     .and_then(|()| line.read_exact(&mut [0]))
@@ -985,7 +991,8 @@ fn every_form_of_the_card_says_that_client_certificates_are_taken() {
     let both = json!({"type": "mutualTLS", "mtlsSecurityScheme": {}});
     for (form, scheme) in [("union", &both), ("1.0", &new), ("0.3", &old)] {
         let more = format!(
-            "client-ca-file = \"{}\"\n[card]\nextended = true\nform = \"{form}\"",
+            "client-ca-file = \"{}\"\n[card]\nextended = true\nform = \"{form}\"\n\
+             [callers.box]\ncertificate = \"spiffe://example/box\"",
             pki.path("ca.crt").display()
         );
         let agent = pki.agent(&more);

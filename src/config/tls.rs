@@ -60,6 +60,13 @@ impl Material {
         std::iter::once(("tls.cert-file", Digest::of(&chain))).chain(clients)
     }
 
+    /// Whether the same callers are let in, whatever certificate they see.
+    pub fn admits_like(&self, other: &Self) -> bool {
+        let roots = |it: &Self| it.clients.as_ref().map(|clients| clients.roots.clone());
+        (self.plain, self.client_cert) == (other.plain, other.client_cert)
+            && roots(self) == roots(other)
+    }
+
     /// Whole days until the certificate ends, zero when it has.
     pub const fn days_left(&self, unix_ms: u64) -> u64 {
         self.not_after_ms.saturating_sub(unix_ms) / DAY_MS

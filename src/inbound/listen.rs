@@ -189,7 +189,7 @@ fn admit(door: &Rc<Door>, stream: TcpStream, address: SocketAddr, stop: &watch::
 }
 
 /// Serves one connection to its end, which comes after the reply under way when `stop` turns true or other `terms` of
-/// TLS come into force: who shook hands under the old ones has proved nothing under the new.
+/// TLS come into force: who was let in under the old ones has proved nothing under the new.
 pub async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     front: Rc<Front>,
     peer: Rc<Peer>,

@@ -1,7 +1,7 @@
 //! Decides what a connection is and under which terms: its first byte tells TLS from plain HTTP, so that both share one
 //! port; the configuration tells who may still speak plain HTTP and which client certificates are good.
 //!
-//! The terms can be replaced while the agent runs; connections made under others end.
+//! The terms can be replaced while the agent runs; connections end when they might not be let in any more.
 
 use std::io;
 use std::rc::Rc;
@@ -82,18 +82,24 @@ impl Shown for Certificate {
 
 impl Tls {
     /// From now on these terms hold; without material only plain HTTP is spoken. Sessions of the terms before cannot be
-    /// resumed, and connections made under them end with what they are doing.
+    /// resumed, and when callers would be let in otherwise now, open connections end with what they are doing.
     ///
     /// # Errors
     /// When TLS cannot be spoken with the material; nothing has changed then.
     pub fn replace(&self, material: Option<Arc<Material>>) -> io::Result<()> {
+        let is_alike = match (&self.material(), &material) {
+            (Some(old), Some(new)) => old.admits_like(new),
+            (old, new) => old.is_none() && new.is_none(),
+        };
         let terms = material.map(Terms::new).transpose().map_err(io::Error::other)?;
         self.terms.replace(terms);
-        self.changes.send_replace(());
+        if !is_alike {
+            self.changes.send_replace(());
+        }
         Ok(())
     }
 
-    /// Tells when other terms come into force.
+    /// Tells when callers are let in otherwise than before.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }

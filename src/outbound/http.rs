@@ -8,6 +8,7 @@ use ureq::unversioned::resolver::{DefaultResolver, Resolver};
 use ureq::{Agent, Proxy, ProxyProtocol};
 
 use crate::config::trust::Trust;
+use crate::config::url::{Url, is_private};
 use crate::outbound::failure::Failure;
 use crate::outbound::tls::{Seen, Tls};
 
@@ -35,9 +36,9 @@ pub struct Timeouts {
 }
 
 /// An agent for requests to `url`'s host. Statuses are not errors, redirects are not followed (a key must not
-/// travel), loopback never goes through a proxy.
+/// travel), and neither loopback nor plain http to the private network goes through a proxy, which would read the key.
 pub fn agent(url: &str, timeouts: Timeouts, tls: &Tls) -> Agent {
-    let proxy = if is_loopback(url) { None } else { Proxy::try_from_env() };
+    let proxy = if stays_near(url) { None } else { Proxy::try_from_env() };
     let config = settings(proxy)
         .timeout_connect(Some(timeouts.connect))
         .timeout_per_read(Some(timeouts.read))
@@ -101,6 +102,11 @@ fn settings(proxy: Option<Proxy>) -> ConfigBuilder<AgentScope> {
         .user_agent(concat!("tetherlet/", env!("CARGO_PKG_VERSION")))
 }
 
+fn stays_near(url: &str) -> bool {
+    let in_clear = Url::read(url).filter(|url| !url.is_https);
+    is_loopback(url) || in_clear.is_some_and(|url| is_private(url.host))
+}
+
 /// Whether the URL's host is this machine by its name or number.
 fn is_loopback(url: &str) -> bool {
     let host = url.split("://").nth(1).unwrap_or(url);
@@ -122,6 +128,16 @@ pub fn is_here(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_in_clear_goes_through_no_proxy() {
+        for url in ["http://nas.lan:8080", "http://192.168.1.2/v1", "https://localhost"] {
+            assert!(stays_near(url), "{url}");
+        }
+        for url in ["https://nas.lan:8080", "https://192.168.1.2", "http://example.org"] {
+            assert!(!stays_near(url), "{url}");
+        }
+    }
 
     #[test]
     fn loopback_is_known_by_name_and_number() {
