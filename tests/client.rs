@@ -480,7 +480,13 @@ fn a_refusal_is_told_by_what_can_be_done_about_it() {
             401,
             &[],
             String::new(),
-            ClientError::Denied { status: 401, message: String::new(), sent: None },
+            ClientError::Denied {
+                status: 401,
+                message: String::new(),
+                sent: None,
+                unasked: false,
+                retry_after_s: None,
+            },
             "the agent wants a token (HTTP status 401); give one with --token-file FILE, TETHERLET_TOKEN, \
              or token-file in [peers.NAME] of the configuration",
         ),

@@ -635,6 +635,66 @@ fn refused_credentials_are_told_from_missing_ones_and_missing_rights() {
     }
 }
 
+#[test]
+fn what_a_real_agent_refuses_is_said_once_and_with_the_way_out() {
+    let toml = "[callers.anna]\ntoken-env = \"ANNA\"\n[callers.guest]\ntoken-env = \"GUEST\"\nrights = \"card\"\n";
+    let guest = "tl_guest0123456789abcdef";
+    let agent = Agent::configured(toml, &[("ANNA", "tl_anna0123456789abcdef"), ("GUEST", guest)]);
+    let (home, url) = (Home::new(), format!("http://{}", agent.address));
+    let refused = |arguments: &[&str], token: Option<&str>| {
+        let variables: Vec<_> = token.map(|token| ("TETHERLET_TOKEN", token)).into_iter().collect();
+        let output = run(&home, arguments, &variables);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        err(&output).to_owned()
+    };
+    let commands = [&["send", &url, "25*4"][..], &["status", &url]];
+    for command in commands {
+        let said = "tetherlet: the agent wants a token (HTTP status 401); give one with --token-file FILE, \
+                    TETHERLET_TOKEN, or token-file in [peers.NAME] of the configuration\n";
+        assert_eq!(refused(command, None), said);
+        let said = "tetherlet: the agent does not know the token from TETHERLET_TOKEN (HTTP status 401); is it \
+                    whole, still valid, and meant for this agent?\n";
+        assert_eq!(refused(command, Some("tl_wrong")), said);
+    }
+    let right = "the token from TETHERLET_TOKEN may not do this: ";
+    for (command, name) in commands.iter().zip(["(right `tasks`)", "(right `status`)"]) {
+        let said = refused(command, Some(guest));
+        assert!(said.contains(right) && said.contains(name), "{said}");
+    }
+    // Two were wrong already.
+    for _ in 0..20 {
+        refused(&["status", &url], Some("tl_wrong"));
+    }
+    for command in commands {
+        let said = refused(command, Some("tl_wrong"));
+        let start = "tetherlet: the agent does not take the token from TETHERLET_TOKEN: too many wrong ones came \
+                     from this address (HTTP status 429); check that it is the right one, and try again in ";
+        assert!(said.starts_with(start) && said.ends_with(" s\n"), "{said}");
+    }
+}
+
+#[test]
+fn a_client_certificate_that_nobody_asks_for_is_told() {
+    let home = Home::new();
+    let root = make(&home.0, "root", AUTHORITY);
+    let pair = make(&home.0, "pi", by(&root));
+    let client = make(&home.0, "client", Wish { name: "me", ..by(&root) });
+    let no = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    for is_asking in [false, true] {
+        let server = if is_asking {
+            Server::asking_with(&pair, &root, no)
+        } else {
+            Server::start(&[&pair], no)
+        };
+        let flags = ["status", "--ca", root.pem(), "--cert", client.pem(), "--key", client.key()];
+        let output = run(&home, &[&flags[..], &[&server.url()]].concat(), &[]);
+        assert!(err(&output).contains("the agent wants a token (HTTP status 401)"), "{output:?}");
+        let said =
+            "; it did not ask for the client certificate: its operator sets tls.client-ca-file\n";
+        assert_eq!(err(&output).ends_with(said), !is_asking, "{output:?}");
+    }
+}
+
 /// A proxy that connects everybody to `upstream`, wherever they want to go, or says no. Tells what it was asked.
 fn connecting_proxy(upstream: Option<std::net::SocketAddr>) -> (String, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

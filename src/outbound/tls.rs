@@ -9,16 +9,18 @@
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
+use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{
     WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, OtherError,
@@ -56,6 +58,8 @@ struct Inner {
     pinned: Vec<OnceLock<Arc<ClientConfig>>>,
     /// Set only to look at a server.
     witness: Option<Arc<Witness>>,
+    /// Whether a server has asked who calls.
+    asked: Arc<AtomicBool>,
 }
 
 impl Tls {
@@ -63,7 +67,8 @@ impl Tls {
     pub fn new(trust: Arc<Trust>, identity: Option<Identity>) -> Self {
         let pinned = trust.pins.iter().map(|_| OnceLock::new()).collect();
         let ordinary = OnceLock::new();
-        Self(Arc::new(Inner { trust, identity, ordinary, pinned, witness: None }))
+        let asked = Arc::default();
+        Self(Arc::new(Inner { trust, identity, ordinary, pinned, witness: None, asked }))
     }
 
     /// Trusts nobody: every connection ends after the handshake with [`Looked`], and what the server showed is kept.
@@ -78,6 +83,7 @@ impl Tls {
             ordinary: OnceLock::new(),
             pinned: Vec::new(),
             witness: Some(witness.clone()),
+            asked: Arc::default(),
         };
         Ok((Self(Arc::new(inner)), witness))
     }
@@ -85,6 +91,11 @@ impl Tls {
     /// Whether servers that ask learn who calls.
     pub fn has_identity(&self) -> bool {
         self.0.identity.is_some()
+    }
+
+    /// Whether a server has asked who calls, when there is something to show.
+    pub fn was_asked(&self) -> bool {
+        self.0.asked.load(Ordering::Relaxed)
     }
 
     /// Builds the configuration now, to see whether certificate and key can be used.
@@ -120,12 +131,16 @@ impl Tls {
             Some(witness) => witness.clone(),
             None => Arc::new(Judge::new(&self.0.trust)?),
         };
-        let config = ClientConfig::builder_with_details(provider, Arc::new(Clock))
+        let config = ClientConfig::builder_with_details(provider.clone(), Arc::new(Clock))
             .with_safe_default_protocol_versions()?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
         let mut config = match &self.0.identity {
-            Some(it) => config.with_client_auth_cert(it.chain.clone(), it.key.clone_key())?,
+            Some(it) => {
+                let key = CertifiedKey::from_der(it.chain.clone(), it.key.clone_key(), &provider)?;
+                let (own, asked) = (Arc::new(key), self.0.asked.clone());
+                config.with_client_cert_resolver(Arc::new(Own { own, asked }))
+            }
             None => config.with_no_client_auth(),
         };
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
@@ -150,6 +165,24 @@ impl Default for Tls {
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls").field("pins", &self.0.trust.pins.len()).finish_non_exhaustive()
+    }
+}
+
+/// Shows the one certificate, and notes that a server wanted to see it.
+#[derive(Debug)]
+struct Own {
+    own: Arc<CertifiedKey>,
+    asked: Arc<AtomicBool>,
+}
+
+impl ResolvesClientCert for Own {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.asked.store(true, Ordering::Relaxed);
+        Some(self.own.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }
 

@@ -120,6 +120,11 @@ impl Server {
         Self::with(&[pair], Some(clients), &[version], &card())
     }
 
+    /// The same, with another reply and any version.
+    pub fn asking_with(pair: &Pair, clients: &Pair, reply: &str) -> Self {
+        Self::with(&[pair], Some(clients), rustls::ALL_VERSIONS, reply)
+    }
+
     fn with(
         chain: &[&Pair],
         clients: Option<&Pair>,

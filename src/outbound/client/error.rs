@@ -27,12 +27,16 @@ pub enum ClientError {
     },
     /// The agent wants credentials, or others.
     Denied {
-        /// 401 or 403.
+        /// 401, 403, or 429 when too many wrong ones came.
         status: u16,
         /// The agent's text; may be empty.
         message: String,
         /// Where the token was from that it was shown.
         sent: Option<String>,
+        /// Whether there was a client certificate that the agent did not ask for.
+        unasked: bool,
+        /// Seconds until it is worth another try, when the agent says so.
+        retry_after_s: Option<u32>,
     },
     /// The agent has moved, and redirects are not followed. The new URL helps, if it is to be trusted.
     Moved {
@@ -85,9 +89,21 @@ impl fmt::Display for ClientError {
                 write!(f, "{message} (busy; again in {seconds} s)")
             }
             Self::Busy { retry_after_s: None, message } => write!(f, "{message} (busy)"),
-            Self::Denied { status, message, sent } => {
+            Self::Denied { status, message, sent, unasked, retry_after_s } => {
+                // What a tetherlet says there is for programs, and here said in other words.
+                let is_known = *status == 401 && message.starts_with("Authentication ");
+                let message = if is_known { "" } else { message.as_str() };
                 let colon = if message.is_empty() { "" } else { ": " };
                 match (status, sent) {
+                    (429, _) => {
+                        let source = sent.as_deref().unwrap_or("this caller");
+                        write!(
+                            f,
+                            "the agent does not take the token from {source}: too many wrong ones came from this \
+                             address (HTTP status 429); check that it is the right one, and try again"
+                        )?;
+                        retry_after_s.map_or(Ok(()), |seconds| write!(f, " in {seconds} s"))
+                    }
                     (403, Some(source)) => write!(
                         f,
                         "the token from {source} may not do this{colon}{message} (HTTP status 403); ask the \
@@ -107,7 +123,8 @@ impl fmt::Display for ClientError {
                         f,
                         "the agent wants a token{colon}{message} (HTTP status {status}); {GIVE}"
                     ),
-                }
+                }?;
+                if *unasked { f.write_str(UNASKED) } else { Ok(()) }
             }
             Self::Moved { status, to } => write!(
                 f,
@@ -132,6 +149,9 @@ impl fmt::Display for ClientError {
 /// How a token is given.
 const GIVE: &str = "give one with --token-file FILE, TETHERLET_TOKEN, or token-file in [peers.NAME] of the configuration";
 
+const UNASKED: &str =
+    "; it did not ask for the client certificate: its operator sets tls.client-ca-file";
+
 impl std::error::Error for ClientError {}
 
 /// What REST says instead of a code (A2A 1.0.1 §5.4).
@@ -148,6 +168,9 @@ const REASONS: [(&str, i64); 9] = [
 ];
 const VERSION: i64 = -32009;
 
+/// By this a tetherlet that was shown too many wrong tokens is told from one that is busy.
+const WRONG_TOKENS: &str = "wrong tokens";
+
 /// The agent's refusal in `body`: a JSON-RPC error, a 1.0 REST error, the bare message that 0.3 REST servers send,
 /// or what a web framework says on its own.
 pub fn refusal(body: &str, status: u16, retry_after: Option<&str>, asked: Version) -> ClientError {
@@ -157,6 +180,8 @@ pub fn refusal(body: &str, status: u16, retry_after: Option<&str>, asked: Versio
     let message = of.text(&["message"]).or_else(|| top.text(&["detail", "title", "error"]));
     let said = message.is_some();
     let message = cut(&message.unwrap_or_default());
+    // Pages are refused in plain words.
+    let words = || if said || body.starts_with(['<', '{', '[']) { "" } else { body.trim() };
     let details = of.list(&["details", "data"]).unwrap_or_default();
     let by_reason = details.iter().find_map(|detail| {
         let reason = Members::read(detail)?.text(&["reason"])?;
@@ -175,7 +200,14 @@ pub fn refusal(body: &str, status: u16, retry_after: Option<&str>, asked: Versio
         u32::try_from(seconds).ok()
     });
     match status {
-        401 | 403 => ClientError::Denied { status, message, sent: None },
+        401 | 403 => {
+            let message = message + &cut(words());
+            ClientError::Denied { status, message, sent: None, unasked: false, retry_after_s: None }
+        }
+        429 if message.contains(WRONG_TOKENS) || words().contains(WRONG_TOKENS) => {
+            let message = message + &cut(words());
+            ClientError::Denied { status, message, sent: None, unasked: false, retry_after_s }
+        }
         429 | 503 => {
             let message = if said { message } else { format!("HTTP status {status}") };
             ClientError::Busy { retry_after_s, message }
@@ -235,8 +267,19 @@ mod tests {
 
     #[test]
     fn what_no_agent_says_is_told_apart() {
-        let denied = ClientError::Denied { status: 401, message: String::new(), sent: None };
-        assert_eq!(read("", 401), denied);
+        let denied = |message: &str| {
+            let message = message.to_owned();
+            ClientError::Denied {
+                status: 401,
+                message,
+                sent: None,
+                unasked: false,
+                retry_after_s: None,
+            }
+        };
+        assert_eq!(read("", 401), denied(""));
+        assert_eq!(read("<html>", 401), denied(""));
+        assert_eq!(read("go away\n", 401), denied("go away"));
         let page = read("<html>\u{1b}[2J", 502);
         assert_eq!(page, ClientError::Http { status: 502, body: "<html> [2J".to_owned() });
         let version = read(r#"{"error":{"code":-32009,"message":"no"}}"#, 200);

@@ -120,6 +120,7 @@ pub struct Client {
     /// What every request carries, and where that was found.
     token: Option<(HeaderName, HeaderValue)>,
     source: String,
+    tls: Tls,
 }
 
 impl Client {
@@ -195,7 +196,8 @@ impl Client {
         let pages = agent_for(plain, &credentials.tls);
         let at = Wanted::default().assumed(plain);
         let (url, calls, source) = (plain.to_owned(), pages.clone(), credentials.source.clone());
-        Ok(Self { url, at, card: None, pages, calls, token, source })
+        let tls = credentials.tls.clone();
+        Ok(Self { url, at, card: None, pages, calls, token, source, tls })
     }
 
     /// The URL that was given, without `/` at the end.
@@ -236,14 +238,17 @@ impl Client {
         let request = request.config().timeout_global(Some(PAGE_WAIT)).build();
         let response = request.call().map_err(|error| unreachable(&self.url, &error))?;
         let status = response.status().as_u16();
+        let retry_after = header(&response, "retry-after").map(str::to_owned);
         if let Some(moved) = moved(&response) {
             return Err(moved);
         }
         let body = whole(response, PAGE)?;
         match status {
             200 => Ok(body),
-            401 | 403 => Err(self.denied(refusal(&body, status, None, self.at.version))),
-            _ => Err(ClientError::Http { status, body: cut(&body) }),
+            _ => match refusal(&body, status, retry_after.as_deref(), self.at.version) {
+                error @ ClientError::Denied { .. } => Err(self.denied(error)),
+                _ => Err(ClientError::Http { status, body: cut(&body) }),
+            },
         }
     }
 
@@ -377,9 +382,10 @@ impl Client {
     /// A refusal for want of credentials says which were shown.
     fn denied(&self, error: ClientError) -> ClientError {
         match error {
-            ClientError::Denied { status, message, .. } => {
+            ClientError::Denied { status, message, retry_after_s, .. } => {
                 let sent = self.token.is_some().then(|| self.source.clone());
-                ClientError::Denied { status, message, sent }
+                let unasked = status == 401 && self.tls.has_identity() && !self.tls.was_asked();
+                ClientError::Denied { status, message, sent, unasked, retry_after_s }
             }
             other => other,
         }
