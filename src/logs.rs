@@ -4,11 +4,12 @@
 //! A line that finds no room is lost, and the next one that does says how many were.
 
 use std::fmt::{self, Display, Write as _};
-use std::io::{self, Stderr};
+use std::io::{self, Stderr, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use env_logger::{Builder, Logger, Target};
 use log::kv::{self, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -31,6 +32,7 @@ static LINES: Lines = Lines {
     level: AtomicU8::new(0),
     audit: AtomicBool::new(false),
     format: OnceLock::new(),
+    logger: OnceLock::new(),
     out: Mutex::new(Out { way: Way::Careful(PIECE), rest: Vec::new(), lost: 0 }),
 };
 
@@ -44,6 +46,13 @@ pub fn start(settings: &config::Log, journal: bool) {
     // A second start in one process keeps the first log.
     if LINES.format.set(format).is_ok() {
         LINES.out.lock().unwrap_or_else(PoisonError::into_inner).way = Way::to(&io::stderr());
+        // It would hide for good what its own filter hides at the start.
+        let logger = Builder::new()
+            .filter_level(LevelFilter::Trace)
+            .format(move |out, record| out.write_all(line(format, record).as_bytes()))
+            .target(Target::Pipe(Box::new(Unhurried)))
+            .build();
+        let _ = LINES.logger.set(logger);
         let _ = log::set_logger(&LINES);
     }
     set(settings);
@@ -78,6 +87,7 @@ struct Lines {
     level: AtomicU8,
     audit: AtomicBool,
     format: OnceLock<Format>,
+    logger: OnceLock<Logger>,
     out: Mutex<Out>,
 }
 
@@ -99,14 +109,10 @@ impl Log for Lines {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let format = self.format.get().copied().unwrap_or_default();
-            let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-            out.put(line(format, record), |lost| {
-                let args = format_args!("{lost} lines of the log are lost: nobody took them");
-                let record = Record::builder().level(Level::Warn).target(LOST).args(args).build();
-                line(format, &record)
-            });
+        if self.enabled(record.metadata())
+            && let Some(logger) = self.logger.get()
+        {
+            logger.log(record);
         }
     }
 
@@ -114,6 +120,25 @@ impl Log for Lines {
 }
 
 const LOST: &str = "tetherlet::logs";
+
+/// Takes whole lines, and loses those that standard error has no room for.
+struct Unhurried;
+
+impl io::Write for Unhurried {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut out = LINES.out.lock().unwrap_or_else(PoisonError::into_inner);
+        out.put(line, |lost| {
+            let args = format_args!("{lost} lines of the log are lost: nobody took them");
+            let record = Record::builder().level(Level::Warn).target(LOST).args(args).build();
+            self::line(LINES.format.get().copied().unwrap_or_default(), &record)
+        });
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Standard error, and what it did not take.
 struct Out {
@@ -125,13 +150,13 @@ struct Out {
 }
 
 impl Out {
-    fn put(&mut self, line: String, told: impl FnOnce(usize) -> String) {
+    fn put(&mut self, line: &[u8], told: impl FnOnce(usize) -> String) {
         if self.lost > 0 && self.drain() {
             self.rest = told(self.lost).into_bytes();
             self.lost = 0;
         }
         if self.drain() {
-            self.rest = line.into_bytes();
+            self.rest = line.to_vec();
             self.drain();
         } else {
             self.lost += 1;
