@@ -204,7 +204,7 @@ impl Wanted {
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let _ = write!(
             text,
-            "On the agent's side, in its configuration (then restart it):\n\
+            "On the agent's side, in its configuration (then restart it or send it SIGHUP):\n\
             \x20   [tls]\n\
             \x20   cert-file = {}\n\
             \x20   key-file = {}\n\

@@ -1,7 +1,8 @@
 //! What SIGHUP does: reads the configuration again and puts it in force, or keeps the old one and says why.
 //!
 //! A configuration is taken as a whole or not at all. What it changes holds for what begins from then on; requests,
-//! streams, tasks and connections that are there already go on under what they began with.
+//! tasks, streams and connections that are there already go on under what they began with, unless their callers might
+//! not be let in any more: their streams, webhooks and connections end.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
